@@ -1,0 +1,1 @@
+"""One published model as an immutable directory."""

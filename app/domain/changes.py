@@ -1,0 +1,53 @@
+"""What the change stream tells, free of database types."""
+
+from dataclasses import dataclass
+
+from app.domain.courses import CourseFacts
+
+
+@dataclass(frozen=True, slots=True)
+class InteractionChanged:
+    """An interaction was written (also when it was there before) or removed."""
+
+    cluster_time: int
+    user_id: str
+    course_id: str
+    type: str
+    removed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CourseChanged:
+    """A course was written, or removed (``facts`` is None)."""
+
+    cluster_time: int
+    course_id: str
+    facts: CourseFacts | None
+
+
+@dataclass(frozen=True, slots=True)
+class UserChanged:
+    """A user was written or removed."""
+
+    cluster_time: int
+    user_id: str
+    removed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CurrentModelChanged:
+    """The pointer to the served model moved."""
+
+    cluster_time: int
+    model_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunChanged:
+    """A training run was asked for, moved on, or ended."""
+
+    cluster_time: int
+    run_id: str
+
+
+Change = InteractionChanged | CourseChanged | UserChanged | CurrentModelChanged | RunChanged

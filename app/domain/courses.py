@@ -1,0 +1,16 @@
+"""What serving needs to know of a course."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class CourseFacts:
+    """The fields of a course that filters and lists look at."""
+
+    title: str | None = None
+    categories: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    level: str | None = None
+    language: str | None = None
+    prerequisites: tuple[str, ...] = ()
+    available: bool = True

@@ -1,0 +1,52 @@
+"""What the worker reads from the database at once: the input of one retrain."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.domain.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """Content vectors of those rows that have one.
+
+    rows: (F,) int32, ascending.  values: (F, C) float32, finite.  F may be 0, then C is 0 too.
+    """
+
+    rows: NDArray[np.int32]
+    values: NDArray[np.float32]
+
+    @classmethod
+    def none(cls) -> "Features":
+        """No row has features."""
+        return cls(np.empty(0, np.int32), np.empty((0, 0), np.float32))
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All users, courses and interactions, read once.
+
+    cluster_time: MongoDB's time just before the read began (seconds << 32 | increment); replaying the
+    changes from there over the snapshot gives the present state.
+    user_rows, item_rows: (E,) int32, one entry a stored (user, course, type), sorted by (user, item).
+    type_codes: (E,) uint8, index into ``types``.  timestamps: (E,) int64, milliseconds since 1970 UTC.
+    """
+
+    cluster_time: int
+    users: Vocabulary
+    items: Vocabulary
+    user_rows: NDArray[np.int32]
+    item_rows: NDArray[np.int32]
+    type_codes: NDArray[np.uint8]
+    timestamps: NDArray[np.int64]
+    types: tuple[str, ...]
+    user_features: Features
+    item_features: Features
+
+    def edge_weights(self, weights: Mapping[str, float]) -> NDArray[np.float32]:
+        """Weight of each entry's type, (E,); a type without a weight counts 1 (it was accepted once)."""
+        table = np.array([weights.get(name, 1.0) for name in self.types], np.float32)
+        return table[self.type_codes] if len(self.type_codes) else np.empty(0, np.float32)

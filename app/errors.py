@@ -1,0 +1,285 @@
+"""Every error that CourseGraph raises on purpose.
+
+::
+
+    CourseGraphError
+    ├── HttpError                   has a status and a slug; the API answers it as problem+json
+    │   ├── MalformedBodyError      400 malformed_body
+    │   ├── NotFoundError           404
+    │   │   ├── UnknownUserError        unknown_user
+    │   │   ├── UnknownCourseError      unknown_course
+    │   │   ├── UnknownRunError         unknown_run
+    │   │   ├── UnknownModelError       unknown_model
+    │   │   └── NoModelError            no_model
+    │   ├── ConflictError           409
+    │   │   ├── RunInProgressError      run_in_progress
+    │   │   └── RunEndedError           run_ended
+    │   ├── TooLargeError           413 too_large
+    │   ├── UnsupportedMediaError   415 unsupported_media_type
+    │   ├── InvalidValueError       422 invalid_value
+    │   ├── BatchAbortedError       422 batch_aborted
+    │   └── UnavailableError        503 unavailable, with Retry-After
+    ├── SettingError                a setting has a value that it cannot have
+    ├── EmbeddedDatabaseError       the embedded mongod could not be started
+    ├── ImportFileError             a file given to import cannot be read as what it claims to be
+    ├── LeaseLostError              this worker's right to train and publish has passed on
+    ├── ChangeHistoryLostError      the change stream no longer reaches back far enough
+    ├── ArtifactError               a model's files are missing or not what the manifest says
+    ├── NotReplicaSetError          the database is a standalone server
+    └── TrainingError               a run ends as `failed`; the slug says why
+        ├── NothingToLearnError         nothing_to_learn
+        ├── InvalidFeaturesError        invalid_features
+        ├── DivergedError               diverged
+        └── CancelledError              cancelled (ends as `cancelled`)
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+
+class CourseGraphError(Exception):
+    """Base of every error that CourseGraph raises on purpose."""
+
+
+class HttpError(CourseGraphError):
+    """An error with an HTTP status; ``slug`` is the stable ``type`` of the problem document."""
+
+    status: ClassVar[int]
+    slug: ClassVar[str]
+    title: ClassVar[str]
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Headers that the answer carries besides its content type."""
+        return {}
+
+    @property
+    def members(self) -> Mapping[str, Any]:
+        """Members of the problem document besides the standard ones."""
+        return {}
+
+
+class MalformedBodyError(HttpError):
+    """The body is not what its content type says."""
+
+    status, slug, title = 400, "malformed_body", "The body could not be read"
+
+
+class NotFoundError(HttpError):
+    """Something named in the request does not exist."""
+
+    status, slug, title = 404, "not_found", "Not found"
+
+
+class UnknownUserError(NotFoundError):
+    """No user has this id."""
+
+    slug, title = "unknown_user", "Unknown user"
+
+    def __init__(self, user_id: str) -> None:
+        super().__init__(f"user_id {user_id!r} is not known; create it with PUT /users/{{user_id}}")
+
+
+class UnknownCourseError(NotFoundError):
+    """No course has this id."""
+
+    slug, title = "unknown_course", "Unknown course"
+
+    def __init__(self, course_id: str) -> None:
+        super().__init__(f"course_id {course_id!r} is not known; create it with PUT /courses/{{course_id}}")
+
+
+class UnknownRunError(NotFoundError):
+    """No training run has this id."""
+
+    slug, title = "unknown_run", "Unknown training run"
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"run_id {run_id!r} is not known; GET /training/runs lists those that are")
+
+
+class UnknownModelError(NotFoundError):
+    """No kept model has this id."""
+
+    slug, title = "unknown_model", "Unknown model"
+
+    def __init__(self, model_id: str) -> None:
+        super().__init__(f"model_id {model_id!r} is not known or no longer kept; GET /models lists those that are")
+
+
+class NoModelError(NotFoundError):
+    """No model has been published yet."""
+
+    slug, title = "no_model", "No model yet"
+
+    def __init__(self) -> None:
+        super().__init__("no model has been published yet; POST /training/runs asks for one")
+
+
+class ConflictError(HttpError):
+    """The request does not fit the present state."""
+
+    status, slug, title = 409, "conflict", "Conflict"
+
+
+class RunInProgressError(ConflictError):
+    """A training run is already waiting or running."""
+
+    slug, title = "run_in_progress", "A training run is in progress"
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"training run {run_id!r} is already waiting or running; wait for its end or cancel it")
+        self.run_id = run_id
+
+    @property
+    def members(self) -> Mapping[str, Any]:
+        """The id of the run that is in the way."""
+        return {"run_id": self.run_id}
+
+
+class RunEndedError(ConflictError):
+    """A training run that has ended cannot be cancelled."""
+
+    slug, title = "run_ended", "The training run has ended"
+
+    def __init__(self, run_id: str, status: str) -> None:
+        super().__init__(f"training run {run_id!r} has already ended as {status!r}")
+
+
+class TooLargeError(HttpError):
+    """The body or the batch is larger than is taken."""
+
+    status, slug, title = 413, "too_large", "Too large"
+
+
+class UnsupportedMediaError(HttpError):
+    """The content type is not one that this call takes."""
+
+    status, slug, title = 415, "unsupported_media_type", "Unsupported media type"
+
+    def __init__(self, content_type: str, wanted: str) -> None:
+        super().__init__(f"Content-Type {content_type!r} is not taken here; wanted {wanted}")
+
+
+class InvalidValueError(HttpError):
+    """A value in the request is well-formed but cannot be accepted; names the place, the value and what was wanted."""
+
+    status, slug, title = 422, "invalid_value", "Invalid value"
+
+    def __init__(self, loc: tuple[str | int, ...], value: object, wanted: str) -> None:
+        super().__init__(f"{'.'.join(map(str, loc))} has value {value!r}; wanted {wanted}")
+        self.loc = loc
+        self.wanted = wanted
+
+    @property
+    def members(self) -> Mapping[str, Any]:
+        """The same as an entry of ``errors``, as validation gives it."""
+        return {"errors": [{"loc": list(self.loc), "msg": f"wanted {self.wanted}", "type": self.slug}]}
+
+
+class BatchAbortedError(HttpError):
+    """``on_error=abort`` and a row was bad: nothing was written."""
+
+    status, slug, title = 422, "batch_aborted", "Nothing was written"
+
+    def __init__(self, report: Mapping[str, Any]) -> None:
+        super().__init__(f"{len(report['rejected'])} rows were rejected and on_error=abort, so nothing was written")
+        self.report = report
+
+    @property
+    def members(self) -> Mapping[str, Any]:
+        """The batch report, every bad row named."""
+        return self.report
+
+
+class UnavailableError(HttpError):
+    """Something this call needs is down for now."""
+
+    status, slug, title = 503, "unavailable", "Unavailable for now"
+
+    def __init__(self, detail: str, *, retry_after_seconds: int = 2) -> None:
+        super().__init__(detail)
+        self.retry_after_seconds = retry_after_seconds
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """When to try again."""
+        return {"Retry-After": str(self.retry_after_seconds)}
+
+
+class SettingError(CourseGraphError):
+    """A setting has a value that it cannot have."""
+
+    def __init__(self, key: str, value: object, wanted: str) -> None:
+        super().__init__(f"{key} has value {value!r}; wanted {wanted}")
+        self.key = key
+
+
+class EmbeddedDatabaseError(CourseGraphError):
+    """The embedded mongod could not be started; the message says what to do."""
+
+
+class ImportFileError(CourseGraphError):
+    """A file given to import cannot be read as what it claims to be."""
+
+
+class LeaseLostError(CourseGraphError):
+    """This worker's right to train and publish has passed on to another."""
+
+    def __init__(self, fence: int) -> None:
+        super().__init__(f"the lease with fence {fence} has passed to another worker; nothing was published")
+
+
+class ChangeHistoryLostError(CourseGraphError):
+    """The change stream no longer reaches back to the wanted time."""
+
+
+class NotReplicaSetError(CourseGraphError):
+    """The database is a standalone server: it has no change streams and no transactions."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the MongoDB server is not a member of a replica set; change streams and transactions need one: "
+            "start mongod with --replSet and run rs.initiate() once (one node is enough)"
+        )
+
+
+class ArtifactError(CourseGraphError):
+    """A model's files are missing or are not what its manifest says."""
+
+
+class TrainingError(CourseGraphError):
+    """A run ends here as ``failed``."""
+
+    slug: ClassVar[str] = "training_failed"
+
+
+class NothingToLearnError(TrainingError):
+    """There is no interaction with an unseen course beside it, so nothing can be learned."""
+
+    slug = "nothing_to_learn"
+
+
+class InvalidFeaturesError(TrainingError):
+    """A stored content vector cannot be used; names the record."""
+
+    slug = "invalid_features"
+
+    def __init__(self, kind: str, record_id: str, problem: str) -> None:
+        super().__init__(f"the features of {kind} {record_id!r} {problem}")
+
+
+class DivergedError(TrainingError):
+    """The loss or the vectors stopped being finite numbers."""
+
+    slug = "diverged"
+
+
+class CancelledError(TrainingError):
+    """Somebody asked for the run to stop."""
+
+    slug = "cancelled"

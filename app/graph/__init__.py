@@ -1,0 +1,1 @@
+"""From a snapshot to the bipartite graph, its normalised adjacency and the initial vectors."""

@@ -1,0 +1,105 @@
+"""Types of fields that several schemas share, with their limits."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, StringConstraints
+from pydantic_core import PydanticCustomError
+
+MAX_ID_LENGTH = 128  # characters; longer ids are nearly always a mistake, such as a URL or a JSON document
+MAX_TEXT_LENGTH = 100_000  # characters; a long course description is about 10,000
+MAX_TITLE_LENGTH = 1_000  # characters
+MAX_LABELS = 100  # categories, tags or prerequisites of one course
+MAX_INTERESTS = 1_000  # of one user
+MAX_FEATURES = 4_096  # numbers; the largest common text embeddings have this size
+
+EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)  # epoch times start here
+LATEST = datetime(2100, 1, 1, tzinfo=UTC)  # a later one is nearly always milliseconds read as seconds
+
+
+def _check_id(value: str) -> str:
+    if not value.isprintable() or "/" in value:
+        raise PydanticCustomError("invalid_id", "an id has 1 to 128 printable characters and no '/'")
+    return value
+
+
+def _check_text(value: str) -> str:
+    if "\x00" in value or any("\ud800" <= char <= "\udfff" for char in value):
+        raise PydanticCustomError("invalid_text", "text must be valid Unicode without NUL characters")
+    return value
+
+
+def _to_utc_milliseconds(value: datetime) -> datetime:
+    """A naive time is read as UTC; finer than a millisecond is cut off, as MongoDB keeps no more."""
+    value = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    if not EARLIEST <= value < LATEST:
+        raise PydanticCustomError("time_out_of_range", "a time must lie between 1970 and 2100")
+    return value.replace(microsecond=value.microsecond // 1000 * 1000)
+
+
+def _refuse_bool(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise PydanticCustomError("datetime_type", "a time is an ISO-8601 string or epoch seconds")
+    return value
+
+
+def _weigh_interests(value: Any) -> Any:
+    """A list of tags is a mapping in which each weighs 1."""
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        if not all(isinstance(tag, str) for tag in value):
+            raise PydanticCustomError("interests_type", "interests are {tag: weight} or [tag, ...]")
+        return dict.fromkeys(value, 1.0)
+    return value
+
+
+def _check_json(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Attributes are kept as given, so whatever MongoDB could not give back is refused."""
+    pending: list[tuple[Any, int]] = [(value, 0)]
+    while pending:
+        item, depth = pending.pop()
+        if depth > 20:  # levels; MongoDB ends at 100, and no sane attribute comes near
+            raise PydanticCustomError("too_deep", "attributes must not be nested deeper than 20 levels")
+        if isinstance(item, Mapping):
+            for key, member in item.items():
+                _check_text(key)
+                pending.append((member, depth + 1))
+        elif isinstance(item, list):
+            pending.extend((member, depth + 1) for member in item)
+        elif isinstance(item, str):
+            _check_text(item)
+        elif isinstance(item, int) and not -(2**63) <= item < 2**63:
+            raise PydanticCustomError("int_out_of_range", "whole numbers must fit in 64 bits")
+        elif isinstance(item, float) and (item != item or item in (float("inf"), float("-inf"))):
+            raise PydanticCustomError("finite_number", "numbers must be finite")
+    return value
+
+
+Id = Annotated[
+    str, StringConstraints(strict=True, min_length=1, max_length=MAX_ID_LENGTH), AfterValidator(_check_id)
+]
+Text = Annotated[str, StringConstraints(strict=True, max_length=MAX_TEXT_LENGTH), AfterValidator(_check_text)]
+Title = Annotated[str, StringConstraints(strict=True, max_length=MAX_TITLE_LENGTH), AfterValidator(_check_text)]
+Label = Annotated[
+    str, StringConstraints(strict=True, min_length=1, max_length=MAX_ID_LENGTH), AfterValidator(_check_text)
+]
+Labels = Annotated[list[Label], Field(max_length=MAX_LABELS)]
+Interests = Annotated[
+    dict[Label, FiniteFloat], BeforeValidator(_weigh_interests), Field(max_length=MAX_INTERESTS)
+]
+FeatureVector = Annotated[list[FiniteFloat], Field(min_length=1, max_length=MAX_FEATURES)]
+Attributes = Annotated[dict[str, Any], AfterValidator(_check_json)]
+UtcTime = Annotated[datetime, BeforeValidator(_refuse_bool), AfterValidator(_to_utc_milliseconds)]
+
+
+class Record(BaseModel):
+    """Base of what callers send: an unknown key is an error, since ignoring it would lose data silently."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class ServerTimes(BaseModel):
+    """When the server created a record and last wrote it."""
+
+    created_at: datetime
+    updated_at: datetime

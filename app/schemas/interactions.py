@@ -1,0 +1,34 @@
+"""An interaction as callers send and receive it."""
+
+from datetime import UTC, datetime
+
+from pydantic import BaseModel, Field, FiniteFloat
+
+from app.schemas.fields import Id, Record, UtcTime
+
+
+def _now() -> datetime:
+    now = datetime.now(UTC)
+    return now.replace(microsecond=now.microsecond // 1000 * 1000)
+
+
+class Interaction(Record):
+    """Something a user did with a course; the key is (user_id, course_id, type)."""
+
+    user_id: Id
+    course_id: Id
+    type: Id = "enroll"
+    value: FiniteFloat | None = None
+    timestamp: UtcTime = Field(default_factory=_now, description="When it happened; default: now")
+    updated_at: datetime | None = Field(None, exclude=True, description="Ignored: the server's own")
+
+
+class StoredInteraction(BaseModel):
+    """An interaction as it is stored."""
+
+    user_id: str
+    course_id: str
+    type: str
+    value: float | None
+    timestamp: datetime
+    updated_at: datetime

@@ -1,0 +1,30 @@
+"""What a batch, an import or a deletion did."""
+
+from pydantic import BaseModel, Field
+
+
+class RejectedRow(BaseModel):
+    """A row that was not written, and why."""
+
+    index: int = Field(description="Position in the batch, from 0")
+    id: str | None = Field(description="Its id as far as it could be read")
+    type: str = Field(description="Stable slug of the problem")
+    detail: str = Field(description="The key, the value and what was wanted")
+
+
+class BatchReport(BaseModel):
+    """What became of each row: rows = accepted + rejected, and accepted = created + updated + unchanged."""
+
+    accepted: int = 0
+    created: int = 0
+    updated: int = 0
+    unchanged: int = Field(0, description="The store already held the same key with a newer timestamp")
+    rejected: list[RejectedRow] = []
+
+
+class Deleted(BaseModel):
+    """How many documents a deletion erased."""
+
+    users: int = 0
+    courses: int = 0
+    interactions: int = 0

@@ -1,0 +1,129 @@
+"""Every environment variable, its unit, default and reason.
+
+Settings are read by entry points (API, worker, command line) and handed down as plain values.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, NonNegativeFloat, PositiveFloat, PositiveInt, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from app.errors import SettingError
+
+PREFIX = "COURSEGRAPH_"
+
+
+def _parse_weights(value: Any) -> Any:
+    """``view=1, dislike=0`` or the same as a JSON object."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("{"):
+        return json.loads(value)
+    pairs = (item.split("=") for item in value.split(",") if item.strip())
+    return {name.strip(): float(weight) for name, weight in pairs}
+
+
+Weights = Annotated[dict[str, NonNegativeFloat], NoDecode, BeforeValidator(_parse_weights)]
+
+
+class Settings(BaseSettings):
+    """All settings; `coursegraph settings` prints them with their descriptions."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True, populate_by_name=True)
+
+    # --- database
+    mongodb_uri: str | None = Field(
+        None,
+        validation_alias="MONGODB_URI",
+        description="Address of a MongoDB replica set; unset: `up` and `demo` start their own mongod",
+    )
+    mongodb_database: str = Field(
+        "coursegraph",
+        validation_alias="MONGODB_DATABASE",
+        min_length=1,
+        max_length=38,
+        pattern=r"^[A-Za-z0-9_-]+$",
+        description="Name of the database",
+    )
+    database_timeout_seconds: PositiveFloat = Field(
+        2.0, description="How long a call waits for a database server before it answers 503"
+    )
+
+    # --- training
+    device: str = Field(
+        "auto",
+        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
+        description="Where to train: `auto` (CUDA when there is one), `cpu`, `cuda` or `cuda:N`",
+    )
+    embedding_size: int = Field(64, ge=1, le=4096, description="Numbers in a vector, D")
+    n_layers: int = Field(3, ge=0, le=10, description="Propagation layers, K")
+    combination: Literal["sum", "mean"] = Field(
+        "sum", description="How layers 0..K become one vector: `sum`, as in the notebook, or `mean`, as in the paper"
+    )
+    loss: Literal["bpr"] = Field("bpr", description="Training loss")
+    epochs: int = Field(100, ge=1, le=100_000, description="Most passes over the interactions in a run")
+    batch_size: PositiveInt = Field(2048, description="Interactions in a step")
+    learning_rate: PositiveFloat = Field(0.01, description="Step size of Adam")
+    l2_weight: NonNegativeFloat = Field(1e-4, description="Weight of the squared length of layer-0 vectors")
+    seed: int = Field(0, ge=0, lt=2**63, description="Start of all randomness; equal seeds give equal models on CPU")
+    interaction_weights: Weights = Field(
+        {"view": 1.0, "like": 1.0, "enroll": 1.0, "complete": 1.0, "dislike": 0.0, "drop": 0.0},
+        description="Accepted interaction types and their edge weights; 0 keeps a course out of graph and list",
+    )
+    auto_train: bool = Field(True, description="Whether the worker retrains by itself when data changed")
+    train_after_changes: PositiveInt = Field(1000, description="Changes since the last snapshot that start a run")
+    train_after_seconds: PositiveFloat = Field(
+        3600.0, description="Seconds after the last run at which any single change starts one"
+    )
+    train_quiet_seconds: NonNegativeFloat = Field(
+        10.0, description="Seconds without a change before an automatic run starts, so that a bulk load is over"
+    )
+    models_kept: PositiveInt = Field(5, description="Newest models kept for roll-back")
+    lease_seconds: float = Field(
+        15.0, ge=1.0, description="After this long without a heartbeat another worker takes over (three are missed)"
+    )
+
+    # --- serving
+    cache_dir: Path = Field(
+        Path(tempfile.gettempdir()) / f"coursegraph-{getattr(os, 'getuid', lambda: 0)()}",
+        description="Directory of fetched models, shared by the processes of a machine",
+    )
+
+    # --- logging
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged")
+    log_format: Literal["text", "json"] = Field("text", description="`text` for people, `json` for collectors")
+
+
+def environment_name(field: str) -> str:
+    """Name of the environment variable of a setting."""
+    alias = Settings.model_fields[field].validation_alias
+    return alias if isinstance(alias, str) else PREFIX + field.upper()
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Settings from the environment.  Raises SettingError that names the key, the value and what was wanted."""
+    try:
+        settings = Settings(**overrides)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise SettingError(_key(first["loc"]), first["input"], first["msg"]) from None
+    unknown = sorted(_unknown_names(os.environ))
+    if unknown:
+        raise SettingError(unknown[0], os.environ[unknown[0]], "one of the settings that `coursegraph settings` lists")
+    return settings
+
+
+def _key(loc: tuple[int | str, ...]) -> str:
+    field = str(loc[0])
+    return environment_name(field) if field in Settings.model_fields else field
+
+
+def _unknown_names(environment: Mapping[str, str]) -> set[str]:
+    """A mistyped name would silently leave the default in force."""
+    known = {environment_name(field) for field in Settings.model_fields}
+    return {name for name in environment if name.startswith(PREFIX)} - known

@@ -1,0 +1,1 @@
+"""LightGCN: from the graph to trained vectors."""
