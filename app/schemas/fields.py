@@ -4,7 +4,15 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    StringConstraints,
+)
 from pydantic_core import PydanticCustomError
 
 MAX_ID_LENGTH = 128  # characters; longer ids are nearly always a mistake, such as a URL or a JSON document
@@ -79,7 +87,9 @@ Id = Annotated[
     str, StringConstraints(strict=True, min_length=1, max_length=MAX_ID_LENGTH), AfterValidator(_check_id)
 ]
 Text = Annotated[str, StringConstraints(strict=True, max_length=MAX_TEXT_LENGTH), AfterValidator(_check_text)]
-Title = Annotated[str, StringConstraints(strict=True, max_length=MAX_TITLE_LENGTH), AfterValidator(_check_text)]
+Title = Annotated[
+    str, StringConstraints(strict=True, max_length=MAX_TITLE_LENGTH), AfterValidator(_check_text)
+]
 Label = Annotated[
     str, StringConstraints(strict=True, min_length=1, max_length=MAX_ID_LENGTH), AfterValidator(_check_text)
 ]
