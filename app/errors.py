@@ -108,9 +108,7 @@ class UnknownModelError(NotFoundError):
     slug, title = "unknown_model", "Unknown model"
 
     def __init__(self, model_id: str) -> None:
-        super().__init__(
-            f"model_id {model_id!r} is not known or no longer kept; GET /models lists those that are"
-        )
+        super().__init__(f"model_id {model_id!r} is not known or no longer kept; GET /models lists those that are")
 
 
 class NoModelError(NotFoundError):
@@ -134,9 +132,7 @@ class RunInProgressError(ConflictError):
     slug, title = "run_in_progress", "A training run is in progress"
 
     def __init__(self, run_id: str) -> None:
-        super().__init__(
-            f"training run {run_id!r} is already waiting or running; wait for its end or cancel it"
-        )
+        super().__init__(f"training run {run_id!r} is already waiting or running; wait for its end or cancel it")
         self.run_id = run_id
 
     @property
@@ -191,9 +187,7 @@ class BatchAbortedError(HttpError):
     status, slug, title = 422, "batch_aborted", "Nothing was written"
 
     def __init__(self, report: Mapping[str, Any]) -> None:
-        super().__init__(
-            f"{len(report['rejected'])} rows were rejected and on_error=abort, so nothing was written"
-        )
+        super().__init__(f"{len(report['rejected'])} rows were rejected and on_error=abort, so nothing was written")
         self.report = report
 
     @property

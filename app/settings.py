@@ -71,17 +71,13 @@ class Settings(BaseSettings):
     batch_size: PositiveInt = Field(2048, description="Interactions in a step")
     learning_rate: PositiveFloat = Field(0.01, description="Step size of Adam")
     l2_weight: NonNegativeFloat = Field(1e-4, description="Weight of the squared length of layer-0 vectors")
-    seed: int = Field(
-        0, ge=0, lt=2**63, description="Start of all randomness; equal seeds give equal models on CPU"
-    )
+    seed: int = Field(0, ge=0, lt=2**63, description="Start of all randomness; equal seeds give equal models on CPU")
     interaction_weights: Weights = Field(
         {"view": 1.0, "like": 1.0, "enroll": 1.0, "complete": 1.0, "dislike": 0.0, "drop": 0.0},
         description="Accepted interaction types and their edge weights; 0 keeps a course out of graph and list",
     )
     auto_train: bool = Field(True, description="Whether the worker retrains by itself when data changed")
-    train_after_changes: PositiveInt = Field(
-        1000, description="Changes since the last snapshot that start a run"
-    )
+    train_after_changes: PositiveInt = Field(1000, description="Changes since the last snapshot that start a run")
     train_after_seconds: PositiveFloat = Field(
         3600.0, description="Seconds after the last run at which any single change starts one"
     )
@@ -103,12 +99,8 @@ class Settings(BaseSettings):
     )
 
     # --- logging
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="Least level that is logged"
-    )
-    log_format: Literal["text", "json"] = Field(
-        "text", description="`text` for people, `json` for collectors"
-    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged")
+    log_format: Literal["text", "json"] = Field("text", description="`text` for people, `json` for collectors")
 
 
 def environment_name(field: str) -> str:
@@ -126,9 +118,7 @@ def load_settings(**overrides: Any) -> Settings:
         raise SettingError(_key(first["loc"]), first["input"], first["msg"]) from None
     unknown = sorted(_unknown_names(os.environ))
     if unknown:
-        raise SettingError(
-            unknown[0], os.environ[unknown[0]], "one of the settings that `coursegraph settings` lists"
-        )
+        raise SettingError(unknown[0], os.environ[unknown[0]], "one of the settings that `coursegraph settings` lists")
     return settings
 
 

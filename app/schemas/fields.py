@@ -1,5 +1,6 @@
 """Types of fields that several schemas share, with their limits."""
 
+import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -78,25 +79,19 @@ def _check_json(value: Mapping[str, Any]) -> Mapping[str, Any]:
             _check_text(item)
         elif isinstance(item, int) and not -(2**63) <= item < 2**63:
             raise PydanticCustomError("int_out_of_range", "whole numbers must fit in 64 bits")
-        elif isinstance(item, float) and (item != item or item in (float("inf"), float("-inf"))):
+        elif isinstance(item, float) and not math.isfinite(item):
             raise PydanticCustomError("finite_number", "numbers must be finite")
     return value
 
 
-Id = Annotated[
-    str, StringConstraints(strict=True, min_length=1, max_length=MAX_ID_LENGTH), AfterValidator(_check_id)
-]
+Id = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=MAX_ID_LENGTH), AfterValidator(_check_id)]
 Text = Annotated[str, StringConstraints(strict=True, max_length=MAX_TEXT_LENGTH), AfterValidator(_check_text)]
-Title = Annotated[
-    str, StringConstraints(strict=True, max_length=MAX_TITLE_LENGTH), AfterValidator(_check_text)
-]
+Title = Annotated[str, StringConstraints(strict=True, max_length=MAX_TITLE_LENGTH), AfterValidator(_check_text)]
 Label = Annotated[
     str, StringConstraints(strict=True, min_length=1, max_length=MAX_ID_LENGTH), AfterValidator(_check_text)
 ]
 Labels = Annotated[list[Label], Field(max_length=MAX_LABELS)]
-Interests = Annotated[
-    dict[Label, FiniteFloat], BeforeValidator(_weigh_interests), Field(max_length=MAX_INTERESTS)
-]
+Interests = Annotated[dict[Label, FiniteFloat], BeforeValidator(_weigh_interests), Field(max_length=MAX_INTERESTS)]
 FeatureVector = Annotated[list[FiniteFloat], Field(min_length=1, max_length=MAX_FEATURES)]
 Attributes = Annotated[dict[str, Any], AfterValidator(_check_json)]
 UtcTime = Annotated[datetime, BeforeValidator(_refuse_bool), AfterValidator(_to_utc_milliseconds)]
