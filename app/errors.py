@@ -26,6 +26,7 @@
     ├── ChangeHistoryLostError      the change stream no longer reaches back far enough
     ├── ArtifactError               a model's files are missing or not what the manifest says
     ├── NotReplicaSetError          the database is a standalone server
+    ├── SchemaVersionError          the database was written by a newer release
     └── TrainingError               a run ends as `failed`; the slug says why
         ├── NothingToLearnError         nothing_to_learn
         ├── InvalidFeaturesError        invalid_features
@@ -246,6 +247,13 @@ class NotReplicaSetError(CourseGraphError):
             "the MongoDB server is not a member of a replica set; change streams and transactions need one: "
             "start mongod with --replSet and run rs.initiate() once (one node is enough)"
         )
+
+
+class SchemaVersionError(CourseGraphError):
+    """The database was written by a newer release, whose documents this one may misread."""
+
+    def __init__(self, found: int, known: int) -> None:
+        super().__init__(f"the database has schema version {found} and this release knows {known}; install a newer one")
 
 
 class ArtifactError(CourseGraphError):

@@ -1,0 +1,119 @@
+"""The one door to MongoDB: the only module that names Motor.
+
+Acknowledged means written by a majority and journaled, whatever the URI says: with less, a killed server loses
+rows that a caller was told are stored.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC
+from typing import TYPE_CHECKING, Any, cast
+
+from bson import Timestamp
+from motor.motor_asyncio import (
+    AsyncIOMotorClient,
+    AsyncIOMotorClientSession,
+    AsyncIOMotorCollection,
+    AsyncIOMotorDatabase,
+)
+from pymongo import IndexModel
+from pymongo.errors import ConnectionFailure, ExecutionTimeout, WTimeoutError
+from pymongo.read_concern import ReadConcern
+
+from app.errors import NotReplicaSetError, SchemaVersionError
+
+Document = dict[str, Any]
+if TYPE_CHECKING:
+    Client = AsyncIOMotorClient[Document]
+    Database = AsyncIOMotorDatabase[Document]
+    Collection = AsyncIOMotorCollection[Document]
+else:  # Motor's classes are generic to type checkers only
+    Client, Database, Collection = AsyncIOMotorClient, AsyncIOMotorDatabase, AsyncIOMotorCollection
+Session = AsyncIOMotorClientSession
+
+UNAVAILABLE_ERRORS: tuple[type[Exception], ...] = (ConnectionFailure, WTimeoutError, ExecutionTimeout)
+"""What the driver raises when the server is down, has no primary, or did not answer in time."""
+
+SCHEMA_VERSION = 1  # of the documents; goes up when a release can no longer read what an older one wrote
+
+INDEXES: Mapping[str, tuple[IndexModel, ...]] = {
+    # A user's interactions are a range of _id; a course's need an index, in _id order so that pages need no sort.
+    "interactions": (IndexModel([("course_id", 1), ("_id", 1)], name="course_id"),),
+}
+
+
+def client_options(timeout_seconds: float, app_name: str) -> dict[str, Any]:
+    """Options of every client of ours, synchronous ones too; they overrule those of the URI."""
+    timeout_ms = int(timeout_seconds * 1000)
+    return {
+        "appname": app_name,
+        "w": "majority",
+        "journal": True,
+        "readPreference": "primary",  # a secondary may not have yet what was just acknowledged
+        "retryWrites": True,
+        "retryReads": True,
+        "serverSelectionTimeoutMS": timeout_ms,
+        "connectTimeoutMS": timeout_ms,
+        # A server that hangs is noticed by a missed heartbeat, which breaks off the calls that wait for it.
+        "heartbeatFrequencyMS": max(500, timeout_ms),  # 500 is the least that the driver takes
+        "tz_aware": True,
+        "tzinfo": UTC,
+    }
+
+
+@asynccontextmanager
+async def open_database(uri: str, name: str, *, timeout_seconds: float, app_name: str) -> AsyncIterator[Database]:
+    """The database, its client closed at the end.
+
+    Connects when first used, so a server that is down is no error here; a call then raises one of
+    UNAVAILABLE_ERRORS after ``timeout_seconds``.  ``app_name`` is what the server's logs call us.
+    """
+    client: Client = AsyncIOMotorClient(uri, **client_options(timeout_seconds, app_name))
+    try:
+        yield client[name]
+    finally:
+        client.close()
+
+
+async def prepare_database(db: Database) -> None:
+    """Create what indexes are missing and note the schema version; safe to run by many processes at once.
+
+    Raises NotReplicaSetError, SchemaVersionError, or one of UNAVAILABLE_ERRORS.
+    """
+    hello = await db.client.admin.command("hello")
+    if "setName" not in hello and hello.get("msg") != "isdbgrid":  # the latter is a router of a sharded cluster
+        raise NotReplicaSetError
+    for collection, indexes in INDEXES.items():
+        await db[collection].create_indexes(list(indexes))
+    await db["settings"].update_one({"_id": "schema"}, {"$setOnInsert": {"version": SCHEMA_VERSION}}, upsert=True)
+    schema = await db["settings"].find_one({"_id": "schema"})
+    if schema is not None and schema["version"] > SCHEMA_VERSION:
+        raise SchemaVersionError(schema["version"], SCHEMA_VERSION)
+
+
+async def cluster_time(db: Database) -> int:
+    """The server's time up to which everything written can be read, as seconds << 32 | increment.
+
+    Taken from a majority read: the time of an ordinary one may already have passed a write that is still
+    being committed and that a read begun now would miss.
+    """
+    async with await db.client.start_session() as session:
+        majority = db.get_collection("settings", read_concern=ReadConcern("majority"))
+        await majority.find_one({"_id": "schema"}, {"_id": 1}, session=session)
+        return operation_time(session)
+
+
+def operation_time(session: Session) -> int:
+    """Cluster time of the session's last operation, as an int; at or after every write that it made."""
+    # Motor's stubs call this property a method.
+    return from_timestamp(cast(Timestamp, session.operation_time))
+
+
+def from_timestamp(timestamp: Timestamp) -> int:
+    """A BSON timestamp as one int that orders alike: seconds << 32 | increment."""
+    return (timestamp.time << 32) | timestamp.inc
+
+
+def to_timestamp(cluster_time: int) -> Timestamp:
+    """The inverse of ``from_timestamp``."""
+    return Timestamp(cluster_time >> 32, cluster_time & 0xFFFFFFFF)
