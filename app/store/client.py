@@ -37,8 +37,11 @@ UNAVAILABLE_ERRORS: tuple[type[Exception], ...] = (ConnectionFailure, WTimeoutEr
 SCHEMA_VERSION = 1  # of the documents; goes up when a release can no longer read what an older one wrote
 
 INDEXES: Mapping[str, tuple[IndexModel, ...]] = {
-    # A user's interactions are a range of _id; a course's need an index, in _id order so that pages need no sort.
-    "interactions": (IndexModel([("course_id", 1), ("_id", 1)], name="course_id"),),
+    # A user's interactions are a range of _id; a course's need an index.  The type costs next to nothing beside it
+    # and lets popularity be counted from the index alone; _id instead would triple its size.
+    "interactions": (IndexModel([("course_id", 1), ("type", 1)], name="course_type"),),
+    # Of the queued and running runs, which alone have the field, there can be one.
+    "training_runs": (IndexModel([("open", 1)], name="one_open", unique=True, partialFilterExpression={"open": True}),),
 }
 
 
@@ -104,9 +107,9 @@ async def cluster_time(db: Database) -> int:
 
 
 def operation_time(session: Session) -> int:
-    """Cluster time of the session's last operation, as an int; at or after every write that it made."""
-    # Motor's stubs call this property a method.
-    return from_timestamp(cast(Timestamp, session.operation_time))
+    """Cluster time of the session's last operation as an int, at or after every write that it made; 0: it did none."""
+    time = cast(Timestamp | None, session.operation_time)  # Motor's stubs call this property a method
+    return 0 if time is None else from_timestamp(time)
 
 
 def from_timestamp(timestamp: Timestamp) -> int:
