@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from app.errors import SettingError
 
 PREFIX = "COURSEGRAPH_"
+SECRETS = Path("/run/secrets")  # where containers keep what should not stand in their environment
 
 
 def _parse_weights(value: Any) -> Any:
@@ -110,9 +111,12 @@ def environment_name(field: str) -> str:
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """Settings from the environment.  Raises SettingError that names the key, the value and what was wanted."""
+    """Settings from the environment, or from a file of the name in ``SECRETS``.
+
+    Raises SettingError that names the key, the value and what was wanted.
+    """
     try:
-        settings = Settings(**overrides)
+        settings = Settings(_secrets_dir=SECRETS if SECRETS.is_dir() else None, **overrides)
     except ValidationError as error:
         first = error.errors()[0]
         raise SettingError(_key(first["loc"]), first["input"], first["msg"]) from None
