@@ -1,5 +1,6 @@
 """What the change stream tells, free of database types."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from app.domain.courses import CourseFacts
@@ -51,3 +52,24 @@ class RunChanged:
 
 
 Change = InteractionChanged | CourseChanged | UserChanged | CurrentModelChanged | RunChanged
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeBatch:
+    """Changes in the order in which they happened, and how far the stream has come; empty ones tell that it lives.
+
+    position: all changes up to this cluster time have been told, in this batch or before.
+    connected: False while the database cannot be reached; the position stands still until it is back.
+    caught_up: the stream had nothing more to tell a moment ago; otherwise it is behind by the age of ``position``.
+    """
+
+    changes: tuple[Change, ...]
+    position: int
+    connected: bool = True
+    caught_up: bool = False
+
+    def __iter__(self) -> Iterator[Change]:
+        return iter(self.changes)
+
+    def __len__(self) -> int:
+        return len(self.changes)

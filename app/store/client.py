@@ -15,6 +15,7 @@ from motor.motor_asyncio import (
     AsyncIOMotorClientSession,
     AsyncIOMotorCollection,
     AsyncIOMotorDatabase,
+    AsyncIOMotorGridFSBucket,
 )
 from pymongo import IndexModel
 from pymongo.errors import ConnectionFailure, ExecutionTimeout, WTimeoutError
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 else:  # Motor's classes are generic to type checkers only
     Client, Database, Collection = AsyncIOMotorClient, AsyncIOMotorDatabase, AsyncIOMotorCollection
 Session = AsyncIOMotorClientSession
+Bucket = AsyncIOMotorGridFSBucket
 
 UNAVAILABLE_ERRORS: tuple[type[Exception], ...] = (ConnectionFailure, WTimeoutError, ExecutionTimeout)
 """What the driver raises when the server is down, has no primary, or did not answer in time."""

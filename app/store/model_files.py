@@ -1,0 +1,63 @@
+"""Files of models in GridFS.
+
+A file's id is ``number/fence/name``: of whatever is found there it can be told whose it is, also of the pieces that
+a process left which died while it uploaded.
+"""
+
+import asyncio
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from gridfs.errors import CorruptGridFile, NoFile
+
+from app.store.client import Bucket, Database
+
+BUCKET = "model_files"
+CHUNK_BYTES = 2**20  # a document each; the 255 kB of the driver make four times as many
+GONE = (NoFile, CorruptGridFile)  # what reading a file raises that is being deleted
+
+
+class ModelFiles:
+    """The files of all models, whole or not."""
+
+    def __init__(self, db: Database) -> None:
+        self._bucket = Bucket(db, BUCKET, chunk_size_bytes=CHUNK_BYTES)
+        self._heads = db[f"{BUCKET}.files"]
+        self._chunks = db[f"{BUCKET}.chunks"]
+
+    async def upload(self, number: int, fence: int, directory: Path) -> list[str]:
+        """Store the files of a directory, which has none below it; their ids."""
+        paths = await asyncio.to_thread(lambda: sorted(directory.iterdir()))
+        ids = [f"{number}/{fence}/{path.name}" for path in paths]
+        await self.delete(ids)  # of an attempt that failed
+        for file_id, path in zip(ids, paths, strict=True):
+            source = await asyncio.to_thread(path.open, "rb")
+            with source:
+                await self._bucket.upload_from_stream_with_id(file_id, path.name, source)
+        return ids
+
+    async def download(self, ids: Sequence[str], directory: Path) -> None:
+        """Write the files into a directory.  Raises one of GONE."""
+        for file_id in ids:
+            target = await asyncio.to_thread((directory / _name(file_id)).open, "xb")
+            with target:
+                await self._bucket.download_to_stream(file_id, target)
+
+    async def ids(self) -> set[str]:
+        """All files, and those of which there are only pieces."""
+        return {*await self._heads.distinct("_id"), *await self._chunks.distinct("files_id")}
+
+    async def delete(self, ids: Collection[str]) -> None:
+        """Remove the files and pieces of files with these ids."""
+        await self._heads.delete_many({"_id": {"$in": list(ids)}})
+        await self._chunks.delete_many({"files_id": {"$in": list(ids)}})
+
+
+def owner(file_id: str) -> tuple[int, int]:
+    """Number of the model and fence of the lease of whoever uploaded the file."""
+    number, fence, _ = file_id.split("/", 2)
+    return int(number), int(fence)
+
+
+def _name(file_id: str) -> str:
+    return file_id.split("/", 2)[2]

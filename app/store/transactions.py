@@ -1,0 +1,33 @@
+"""Transactions that are tried again when another got in the way, and given up at once in an outage."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from pymongo.errors import OperationFailure
+
+from app.store.client import Database, Session
+
+Result = TypeVar("Result")
+
+ATTEMPTS = 10
+LONGEST_PAUSE_SECONDS = 0.2
+
+
+async def in_transaction(db: Database, work: Callable[[Session], Awaitable[Result]]) -> Result:
+    """What ``work`` gives, all of its writes done or none.
+
+    The driver's own ``with_transaction`` goes on for 120 s when the server is down; here one of
+    ``client.UNAVAILABLE_ERRORS`` is raised after the usual time, and a commit may then have happened or not.
+    """
+    async with await db.client.start_session() as session:
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                async with session.start_transaction():
+                    return await work(session)
+            except OperationFailure as error:
+                if attempt == ATTEMPTS or not error.has_error_label("TransientTransactionError"):
+                    raise
+            await asyncio.sleep(random.uniform(0, LONGEST_PAUSE_SECONDS * attempt / ATTEMPTS))  # noqa: S311 - no secret
+    raise AssertionError("the last attempt returns or raises")
