@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,3 +35,7 @@ class Vocabulary:
         """Rows of the ids that are known, in the order given; unknown ids are left out."""
         known = (self._rows.get(id_) for id_ in ids)
         return np.fromiter((row for row in known if row is not None), dtype=np.int32)
+
+    def rows_or_absent(self, ids: Iterable[str]) -> NDArray[np.int32]:
+        """Row of each id in the order given, -1 for an unknown one."""
+        return np.fromiter(map(self._rows.get, ids, repeat(-1)), dtype=np.int32)

@@ -14,10 +14,27 @@ STATE_CHANGES = {91, 189, 10107, 11600, 11602, 13435, 13436}
 
 
 async def insert_new(collection: Collection, documents: Sequence[Document], session: Session) -> list[int]:
-    """Insert the documents whose ``_id`` is new; gives the positions of the others.
+    """Insert the documents whose ``_id`` is new; gives the positions of the others, in order.
 
-    Far cheaper than upserts when most are new: 22k-46k rows/s against 6k.
+    Looks first which are there: a tenth of the time of the insertions, and a sixteenth of that of refused ones.
     """
+    there: list[int] = []
+    if len(documents) > 1:
+        there = await _positions_there(collection, documents, session)
+    fresh = sorted(set(range(len(documents))).difference(there))
+    refused = await _insert([documents[position] for position in fresh], collection, session)
+    return sorted([*there, *(fresh[index] for index in refused)])
+
+
+async def _positions_there(collection: Collection, documents: Sequence[Document], session: Session) -> list[int]:
+    ids = [document["_id"] for document in documents]
+    found = await collection.find({"_id": {"$in": ids}}, {"_id": 1}, session=session).to_list(None)
+    there = {document["_id"] for document in found}
+    return [position for position, id_ in enumerate(ids) if id_ in there]
+
+
+async def _insert(documents: Sequence[Document], collection: Collection, session: Session) -> list[int]:
+    """Positions of the documents that another writer inserted a moment ago."""
     if not documents:
         return []
     try:
