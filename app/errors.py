@@ -21,6 +21,7 @@
     │   └── UnavailableError        503 unavailable, with Retry-After
     ├── SettingError                a setting has a value that it cannot have
     ├── EmbeddedDatabaseError       the embedded mongod could not be started
+    ├── ServiceError                a command asked a running service, and it did not do what was wanted
     ├── ImportFileError             a file given to import cannot be read as what it claims to be
     ├── LeaseLostError              this worker's right to train and publish has passed on
     ├── ChangeHistoryLostError      the change stream no longer reaches back far enough
@@ -222,6 +223,13 @@ class SettingError(CourseGraphError):
 
 class EmbeddedDatabaseError(CourseGraphError):
     """The embedded mongod could not be started; the message says what to do."""
+
+
+class ServiceError(CourseGraphError):
+    """A command asked a running service, and it did not do what was wanted."""
+
+    def __init__(self, call: str, problem: str) -> None:
+        super().__init__(f"{call}: {problem}")
 
 
 class ImportFileError(CourseGraphError):
