@@ -1,0 +1,46 @@
+"""Which database a command works on."""
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from app.errors import SettingError
+from app.settings import Settings
+from app.store.embedded import EmbeddedMongod
+
+
+@contextlib.contextmanager
+def database_uri(settings: Settings, data_dir: Path | None) -> Iterator[str]:
+    """MONGODB_URI; without it the mongod of ``data_dir``: the one that runs there, else one started for the time being.
+
+    Call it in the main thread and outside an event loop, since a started mongod ends with its thread.
+    Raises SettingError when there is neither, and EmbeddedDatabaseError.
+    """
+    if settings.mongodb_uri is not None:
+        yield settings.mongodb_uri
+    elif data_dir is None:
+        raise SettingError("MONGODB_URI", None, "the address of a MongoDB replica set, or the option --data-dir")
+    elif _is_open(data_dir):
+        yield EmbeddedMongod(data_dir).uri
+    else:
+        mongod = EmbeddedMongod(data_dir)
+        try:
+            yield mongod.start()
+        finally:
+            mongod.stop()
+
+
+def _is_open(data_dir: Path) -> bool:
+    """Whether a mongod works on the directory; it holds a lock for as long as it lives."""
+    lock = data_dir / "data" / "mongod.lock"
+    if sys.platform == "win32" or not lock.exists():
+        return False
+    import fcntl  # noqa: PLC0415 - not on every platform
+
+    with lock.open("r+b") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
