@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import orjson
 
@@ -128,6 +128,19 @@ def request_run(client: Client) -> str:
             raise ServiceError("POST /training/runs", _describe(reply))
         for _ in follow_run(client, reply.body["run_id"]):
             pass
+
+
+def await_model(client: Client, model_id: str, user_id: str) -> None:
+    """Until the process at the other end of the connection serves the model, which takes it about a second.
+
+    user_id: anybody whom the model knows.  Raises ServiceError when it does not come.
+    """
+    path = f"/recommendations/{quote(user_id, safe='')}?n=1"
+    end = time.monotonic() + PATIENCE_SECONDS
+    while (served := client.get(path)["model_id"]) != model_id:
+        if time.monotonic() > end:
+            raise ServiceError(f"GET {path}", f"serves model {served}, not {model_id}")
+        time.sleep(PAUSE_SECONDS)
 
 
 def _describe(reply: Reply) -> str:
