@@ -1,0 +1,171 @@
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from app.errors import LeaseLostError, RunEndedError, RunInProgressError, UnknownRunError
+from app.schemas.training import Counts, Progress, Run, RunError
+from app.store.client import Database
+from app.store.lease import Lease
+from app.store.runs import RunStore
+
+
+@pytest.fixture
+def runs(db: Database) -> RunStore:
+    return RunStore(db)
+
+
+@pytest.fixture
+async def fence(db: Database) -> int:
+    return await take_lease(db)
+
+
+async def take_lease(db: Database) -> int:
+    """As if the holder before had lapsed."""
+    await db["settings"].update_one({"_id": "lease"}, {"$set": {"expires_at": datetime(2000, 1, 1, tzinfo=UTC)}})
+    fence = await Lease(db, "w", 60.0).acquire()
+    assert fence is not None
+    return fence
+
+
+async def started(runs: RunStore, fence: int) -> Run:
+    run = await runs.request("changes", {})
+    return await runs.start(run.run_id, fence, seed=1, config={"epochs": 3})
+
+
+async def test_a_run_from_request_to_success(runs: RunStore, fence: int) -> None:
+    asked = await runs.request("request", {"epochs": 3})
+    assert (asked.run_id, asked.status, asked.trigger, asked.losses) == ("r-000001", "queued", "request", [])
+    assert abs(asked.requested_at - datetime.now(UTC)) < timedelta(seconds=60)
+    waiting = await runs.next_queued()
+    assert waiting == asked
+
+    config = {"epochs": 3, "interaction_weights": {"$a.b": 1.0}}
+    run = await runs.start(asked.run_id, fence, seed=7, config=config)
+    assert (run.status, run.seed, run.config) == ("running", 7, config)
+    assert await runs.next_queued() is None
+    await runs.describe(run.run_id, fence, counts=Counts(users=2, courses=3, interactions=4))
+    await runs.describe(run.run_id, fence, device="cpu")
+    for epoch in (1, 2):
+        told = Progress(epoch=epoch, epochs=3, loss=0.5 / epoch, seconds_left=3.0 - epoch)
+        assert not await runs.progress(run.run_id, fence, told, [0.5 / epoch])
+    await runs.progress(run.run_id, fence, Progress(epoch=3, epochs=3), [])
+    metrics = {"model": {"recall@20": 0.4}, "popular": {"recall@20": 0.1}}
+    ended = await runs.finish(run.run_id, fence, "succeeded", metrics=metrics, model_id="m-000001")
+
+    assert ended == await runs.get(run.run_id)
+    assert ended.model_dump(exclude={"requested_at", "started_at", "ended_at"}) == {
+        "run_id": "r-000001",
+        "status": "succeeded",
+        "trigger": "request",
+        "cancel_requested": False,
+        "progress": {"epoch": 3, "epochs": 3, "loss": None, "seconds_left": None},
+        "losses": [0.5, 0.25],
+        "metrics": metrics,
+        "counts": {"users": 2, "courses": 3, "interactions": 4},
+        "device": "cpu",
+        "seed": 7,
+        "config": config,
+        "model_id": "m-000001",
+        "error": None,
+    }
+    assert ended.started_at is not None
+    assert ended.ended_at is not None
+    assert ended.requested_at <= ended.started_at <= ended.ended_at
+
+
+async def test_one_run_at_a_time(runs: RunStore, fence: int) -> None:
+    first = await runs.request("request", {})
+    with pytest.raises(RunInProgressError) as queued:
+        await runs.request("changes", {})
+    assert queued.value.run_id == first.run_id
+    await runs.start(first.run_id, fence, seed=0, config={})
+    with pytest.raises(RunInProgressError) as running:
+        await runs.request("changes", {})
+    assert running.value.run_id == first.run_id
+    await runs.finish(first.run_id, fence, "rejected")
+    assert (await runs.request("time", {})).run_id == "r-000002"
+
+
+async def test_of_many_requests_at_once_one_is_taken(runs: RunStore) -> None:
+    answers = await asyncio.gather(*(runs.request("request", {}) for _ in range(20)), return_exceptions=True)
+    taken = [answer for answer in answers if isinstance(answer, Run)]
+    refused = [answer for answer in answers if isinstance(answer, RunInProgressError)]
+    assert (len(taken), len(refused)) == (1, 19)
+    assert {error.run_id for error in refused} == {taken[0].run_id}
+
+
+async def test_a_queued_run_is_cancelled_at_once(runs: RunStore, fence: int) -> None:
+    run = await runs.request("request", {})
+    cancelled = await runs.request_cancel(run.run_id)
+    assert cancelled.status == "cancelled"
+    assert cancelled.ended_at is not None
+    with pytest.raises(RunEndedError, match="cancelled"):
+        await runs.start(run.run_id, fence, seed=0, config={})
+    with pytest.raises(RunEndedError):
+        await runs.request_cancel(run.run_id)
+    await runs.request("request", {})
+
+
+async def test_a_running_run_is_told_to_stop(runs: RunStore, fence: int) -> None:
+    run = await started(runs, fence)
+    told = Progress(epoch=1, epochs=3)
+    assert not await runs.progress(run.run_id, fence, told, [0.5])
+    asked = await runs.request_cancel(run.run_id)
+    assert (asked.status, asked.cancel_requested) == ("running", True)
+    assert await runs.progress(run.run_id, fence, told, [0.4])
+    assert (await runs.finish(run.run_id, fence, "cancelled")).losses == [0.5, 0.4]
+
+
+async def test_a_stale_worker_changes_nothing(db: Database, runs: RunStore, fence: int) -> None:
+    run = await started(runs, fence)
+    newer = await take_lease(db)
+    assert await runs.fail_orphans(newer, "its worker died") == 1
+    failed = await runs.get(run.run_id)
+    assert failed.status == "failed"
+    assert failed.error == RunError(type="worker_died", detail="its worker died")
+    with pytest.raises(LeaseLostError):
+        await runs.progress(run.run_id, fence, Progress(epoch=1, epochs=3), [0.1])
+    with pytest.raises(LeaseLostError):
+        await runs.describe(run.run_id, fence, device="cpu")
+    with pytest.raises(LeaseLostError):
+        await runs.finish(run.run_id, fence, "succeeded", model_id="m-000001")
+    assert await runs.get(run.run_id) == failed
+
+    queued = await runs.request("request", {})
+    with pytest.raises(LeaseLostError):
+        await runs.start(queued.run_id, fence, seed=0, config={})
+    assert await runs.get(queued.run_id) == queued
+
+
+async def test_only_runs_of_older_fences_are_orphans(runs: RunStore, fence: int) -> None:
+    run = await started(runs, fence)
+    assert await runs.fail_orphans(fence, "its worker died") == 0
+    assert (await runs.get(run.run_id)).status == "running"
+
+
+async def test_starting_again_after_a_lost_answer(runs: RunStore, fence: int) -> None:
+    run = await started(runs, fence)
+    again = await runs.start(run.run_id, fence, seed=1, config={"epochs": 3})
+    assert (again.run_id, again.status) == (run.run_id, "running")
+
+
+async def test_pages_newest_first(runs: RunStore) -> None:
+    for _ in range(5):
+        run = await runs.request("request", {})
+        await runs.request_cancel(run.run_id)
+    first = await runs.page(2)
+    assert [run.run_id for run in first.items] == ["r-000005", "r-000004"]
+    await runs.request("request", {})  # a new one does not move the pages
+    second = await runs.page(2, first.after)
+    third = await runs.page(2, second.after)
+    assert [run.run_id for run in (*second.items, *third.items)] == ["r-000003", "r-000002", "r-000001"]
+    assert third.after is None
+
+
+@pytest.mark.parametrize("run_id", ["r-000009", "r-9", "m-000001", "", "r-" + "9" * 40, "r-0000001", "r-00000\u0661"])
+async def test_unknown_ids(runs: RunStore, run_id: str) -> None:
+    with pytest.raises(UnknownRunError):
+        await runs.get(run_id)
+    with pytest.raises(UnknownRunError):
+        await runs.request_cancel(run_id)
