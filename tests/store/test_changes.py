@@ -61,8 +61,8 @@ class Follower:
         await self.until(lambda: bool(self.batches) and self.last.position >= cluster_time)
         return self.changes
 
-    async def read(self, db: Database, since: int, kinds: Collection[type[Change]]) -> None:
-        async with aclosing(follow(db, since, kinds=kinds)) as batches:
+    async def read(self, database: Database, since: int, kinds: Collection[type[Change]]) -> None:
+        async with aclosing(follow(database, since, kinds=kinds)) as batches:
             async for batch in batches:
                 self.batches.append(batch)
                 self._news.set()
@@ -70,10 +70,10 @@ class Follower:
 
 @asynccontextmanager
 async def following(
-    db: Database, since: int | None = None, kinds: Collection[type[Change]] = ALL_KINDS
+    database: Database, since: int | None = None, kinds: Collection[type[Change]] = ALL_KINDS
 ) -> AsyncIterator[Follower]:
     follower = Follower()
-    task = asyncio.create_task(follower.read(db, await cluster_time(db) if since is None else since, kinds))
+    task = asyncio.create_task(follower.read(database, await cluster_time(database) if since is None else since, kinds))
     try:
         yield follower
         assert not task.done(), task.exception()
@@ -82,8 +82,8 @@ async def following(
         await asyncio.wait([task])
 
 
-async def read_on(db: Database, since: int) -> None:
-    async with asyncio.timeout(SECONDS), aclosing(follow(db, since)) as batches:
+async def read_on(database: Database, since: int) -> None:
+    async with asyncio.timeout(SECONDS), aclosing(follow(database, since)) as batches:
         async for _ in batches:
             pass
 
@@ -97,10 +97,10 @@ def users_of(changes: list[Change]) -> list[str]:
     return [change.user_id for change in changes if isinstance(change, InteractionChanged)]
 
 
-async def test_tells_interactions_in_order_with_their_keys(db: Database) -> None:
-    store = InteractionStore(db)
+async def test_tells_interactions_in_order_with_their_keys(database: Database) -> None:
+    store = InteractionStore(database)
     row = Interaction(user_id="ann", course_id="maths 1", type="enroll")
-    async with following(db, kinds={InteractionChanged}) as follower:
+    async with following(database, kinds={InteractionChanged}) as follower:
         created = await store.write_many([row], auto_create=True)
         updated = await store.write_many([row], auto_create=False)
         removed = await store.delete("ann", "maths 1")
@@ -115,9 +115,9 @@ async def test_tells_interactions_in_order_with_their_keys(db: Database) -> None
     assert times[0] <= created.cluster_time < times[1] <= updated.cluster_time < times[2] <= removed.cluster_time
 
 
-async def test_tells_users_and_courses_with_their_facts(db: Database) -> None:
-    users, courses = UserStore(db), CourseStore(db)
-    async with following(db) as follower:
+async def test_tells_users_and_courses_with_their_facts(database: Database) -> None:
+    users, courses = UserStore(database), CourseStore(database)
+    async with following(database) as follower:
         await users.put(User(user_id="ann"))
         await courses.put(Course(course_id="c1", title="Sets", tags=["logic"], features=[1.0, 2.0]))
         await courses.patch("c1", {"available": False})
@@ -135,10 +135,10 @@ async def test_tells_users_and_courses_with_their_facts(db: Database) -> None:
     ]
 
 
-async def test_an_updated_course_is_looked_up(db: Database) -> None:
-    courses = CourseStore(db)
+async def test_an_updated_course_is_looked_up(database: Database) -> None:
+    courses = CourseStore(database)
     await courses.put_many([Course(course_id=f"c{i}", title=f"T{i}") for i in range(3)])
-    async with following(db, kinds={CourseChanged}) as follower:
+    async with following(database, kinds={CourseChanged}) as follower:
         written = await courses.put_many([Course(course_id=f"c{i}", title=f"T{i}", level="easy") for i in range(3)])
         changes = await follower.passes(written.cluster_time)
     assert {c.course_id: c.facts for c in changes if isinstance(c, CourseChanged)} == {
@@ -146,35 +146,35 @@ async def test_an_updated_course_is_looked_up(db: Database) -> None:
     }
 
 
-async def test_tells_runs_and_the_current_model(db: Database, tmp_path: Path) -> None:
+async def test_tells_runs_and_the_current_model(database: Database, tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text("{}")
-    models, lease = ModelStore(db), Lease(db, "w", 30.0)
+    models, lease = ModelStore(database), Lease(database, "w", 30.0)
     fence = await lease.acquire()
     assert fence is not None
-    async with following(db, kinds={RunChanged, CurrentModelChanged}) as follower:
-        run = await RunStore(db).request("request", {})
+    async with following(database, kinds={RunChanged, CurrentModelChanged}) as follower:
+        run = await RunStore(database).request("request", {})
         await lease.renew()  # in the same collection as the pointer, and no change of the model
         upload = await models.upload(await models.next_id(), tmp_path, fence=fence)
         await models.publish(upload, {})
-        changes = await follower.passes(await cluster_time(db))
+        changes = await follower.passes(await cluster_time(database))
     assert [c.run_id for c in changes if isinstance(c, RunChanged)] == [run.run_id]
     assert [c.model_id for c in changes if isinstance(c, CurrentModelChanged)] == [upload.model_id]
     assert len(changes) == 2
 
 
-async def test_begins_right_after_the_given_time(db: Database) -> None:
-    await db["interactions"].insert_one(interaction(1))
-    since = await cluster_time(db)
-    await db["interactions"].insert_one(interaction(2))
-    async with following(db, since) as follower:
-        await db["interactions"].insert_one(interaction(3))
-        assert users_of(await follower.passes(await cluster_time(db))) == ["u2", "u3"]
+async def test_begins_right_after_the_given_time(database: Database) -> None:
+    await database["interactions"].insert_one(interaction(1))
+    since = await cluster_time(database)
+    await database["interactions"].insert_one(interaction(2))
+    async with following(database, since) as follower:
+        await database["interactions"].insert_one(interaction(3))
+        assert users_of(await follower.passes(await cluster_time(database))) == ["u2", "u3"]
 
 
-async def test_an_idle_stream_gives_empty_batches_that_say_how_far_it_is(db: Database) -> None:
-    async with following(db, kinds={CourseChanged}) as follower:
-        await db["interactions"].insert_one(interaction(1))  # not asked for, yet passed by
-        now = await cluster_time(db)
+async def test_an_idle_stream_gives_empty_batches_that_say_how_far_it_is(database: Database) -> None:
+    async with following(database, kinds={CourseChanged}) as follower:
+        await database["interactions"].insert_one(interaction(1))  # not asked for, yet passed by
+        now = await cluster_time(database)
         started = time.monotonic()
         assert await follower.passes(now) == []
         await follower.until(lambda: len(follower.batches) >= 4)
@@ -182,14 +182,14 @@ async def test_an_idle_stream_gives_empty_batches_that_say_how_far_it_is(db: Dat
         assert all(batch.connected and batch.caught_up for batch in follower.batches)
 
 
-async def test_the_position_passes_a_transaction_only_when_all_of_it_was_told(db: Database) -> None:
+async def test_the_position_passes_a_transaction_only_when_all_of_it_was_told(database: Database) -> None:
     count = 1_300  # more than two batches, all with one cluster time
 
     async def insert(session: Session) -> None:
-        await db["interactions"].insert_many(map(interaction, range(count)), session=session)
+        await database["interactions"].insert_many(map(interaction, range(count)), session=session)
 
-    async with following(db) as follower:
-        async with await db.client.start_session() as session:
+    async with following(database) as follower:
+        async with await database.client.start_session() as session:
             await session.with_transaction(insert)
             committed = operation_time(session)
         await follower.passes(committed)
@@ -200,36 +200,36 @@ async def test_the_position_passes_a_transaction_only_when_all_of_it_was_told(db
     assert told == count
 
 
-async def test_a_write_is_told_within_milliseconds(db: Database) -> None:
-    async with following(db) as follower:
+async def test_a_write_is_told_within_milliseconds(database: Database) -> None:
+    async with following(database) as follower:
         await follower.until(lambda: bool(follower.batches))
         waits = []
         for number in range(30):
-            await db["interactions"].insert_one(interaction(number))
+            await database["interactions"].insert_one(interaction(number))
             acknowledged = time.perf_counter()
             await follower.until(lambda: len(follower.changes) > number)  # noqa: B023 - called in this round only
             waits.append(time.perf_counter() - acknowledged)
     assert statistics.median(waits) < 0.05
 
 
-async def test_keeps_up_with_an_import(db: Database) -> None:
-    async with following(db) as follower:
+async def test_keeps_up_with_an_import(database: Database) -> None:
+    async with following(database) as follower:
         for start in range(0, 20_000, 5_000):
-            await db["interactions"].insert_many(map(interaction, range(start, start + 5_000)))
+            await database["interactions"].insert_many(map(interaction, range(start, start + 5_000)))
         written = time.perf_counter()
         await follower.until(lambda: sum(map(len, follower.batches)) >= 20_000)
         assert time.perf_counter() - written < 5.0
     assert users_of(follower.changes) == [f"u{number}" for number in range(20_000)]
 
 
-async def test_goes_on_when_its_cursor_is_killed(db: Database) -> None:
-    async with following(db) as follower:
-        await db["interactions"].insert_one(interaction(0))
+async def test_goes_on_when_its_cursor_is_killed(database: Database) -> None:
+    async with following(database) as follower:
+        await database["interactions"].insert_one(interaction(0))
         await follower.until(lambda: len(follower.changes) == 1)
-        await db.client.admin.command("killAllSessions", [])
+        await database.client.admin.command("killAllSessions", [])
         for number in range(1, 10):
-            await db["interactions"].insert_one(interaction(number))
-        assert users_of(await follower.passes(await cluster_time(db))) == [f"u{number}" for number in range(10)]
+            await database["interactions"].insert_one(interaction(number))
+        assert users_of(await follower.passes(await cluster_time(database))) == [f"u{number}" for number in range(10)]
 
 
 @pytest.mark.parametrize("killed", [False, True], ids=["stopped", "killed"])
@@ -238,11 +238,11 @@ async def test_survives_an_outage_without_a_gap_or_a_repetition(tmp_path: Path, 
     uri = mongod.start()
     try:
         async with (
-            open_database(uri, "outage", timeout_seconds=1.0, app_name="test") as db,
-            following(db) as follower,
+            open_database(uri, "outage", timeout_seconds=1.0, app_name="test") as database,
+            following(database) as follower,
         ):
             for number in range(5):
-                await db["interactions"].insert_one(interaction(number))
+                await database["interactions"].insert_one(interaction(number))
             await follower.until(lambda: len(follower.changes) >= 3)
             if killed and mongod.process is not None:
                 mongod.process.kill()
@@ -257,18 +257,20 @@ async def test_survives_an_outage_without_a_gap_or_a_repetition(tmp_path: Path, 
             await follower.until(lambda: follower.last.connected)
             assert time.monotonic() - back < 5.0
             for number in range(5, 10):
-                await db["interactions"].insert_one(interaction(number))
-            assert users_of(await follower.passes(await cluster_time(db))) == [f"u{number}" for number in range(10)]
+                await database["interactions"].insert_one(interaction(number))
+            assert users_of(await follower.passes(await cluster_time(database))) == [
+                f"u{number}" for number in range(10)
+            ]
     finally:
         mongod.stop()
 
 
-async def test_says_when_a_collection_was_removed_as_a_whole(db: Database) -> None:
-    await db["interactions"].insert_one(interaction(1))
-    since = await cluster_time(db)
-    await db["interactions"].drop()
+async def test_says_when_a_collection_was_removed_as_a_whole(database: Database) -> None:
+    await database["interactions"].insert_one(interaction(1))
+    since = await cluster_time(database)
+    await database["interactions"].drop()
     with pytest.raises(ChangeHistoryLostError, match="removed as a whole"):
-        await read_on(db, since)
+        await read_on(database, since)
 
 
 class ForgetfulMongod(EmbeddedMongod):
@@ -284,33 +286,33 @@ async def test_says_when_the_oplog_no_longer_reaches_back(tmp_path: Path) -> Non
     mongod = ForgetfulMongod(tmp_path)
     uri = mongod.start()
     try:
-        async with open_database(uri, "forgetful", timeout_seconds=2.0, app_name="test") as db:
-            since = await cluster_time(db)
-            await _fill_oplog(db, since)
+        async with open_database(uri, "forgetful", timeout_seconds=2.0, app_name="test") as database:
+            since = await cluster_time(database)
+            await _fill_oplog(database, since)
             with pytest.raises(ChangeHistoryLostError, match="oplog"):
-                await read_on(db, since)
+                await read_on(database, since)
     finally:
         mongod.stop()
 
 
-async def _fill_oplog(db: Database, until_after: int) -> None:
-    oplog = db.client["local"]["oplog.rs"]
+async def _fill_oplog(database: Database, until_after: int) -> None:
+    oplog = database.client["local"]["oplog.rs"]
     async with asyncio.timeout(SECONDS):
         while True:
-            await db["other"].insert_many([{"text": "x" * 10_000} for _ in range(100)])
+            await database["other"].insert_many([{"text": "x" * 10_000} for _ in range(100)])
             oldest = await oplog.find_one(sort=[("$natural", 1)])
             if oldest is not None and oldest["ts"].time > until_after >> 32:
                 return
             await asyncio.sleep(0.1)
 
 
-async def test_leaves_no_cursor_on_the_server(db: Database) -> None:
+async def test_leaves_no_cursor_on_the_server(database: Database) -> None:
     async def cursors() -> int:
-        operations = db.client.admin.aggregate([{"$currentOp": {"idleCursors": True, "allUsers": True}}])
-        ours = [operation for operation in await operations.to_list(None) if db.name in operation.get("ns", "")]
+        operations = database.client.admin.aggregate([{"$currentOp": {"idleCursors": True, "allUsers": True}}])
+        ours = [operation for operation in await operations.to_list(None) if database.name in operation.get("ns", "")]
         return sum("cursor" in operation for operation in ours)
 
-    async with following(db) as follower:
+    async with following(database) as follower:
         await follower.until(lambda: len(follower.batches) >= 2)
         assert await cursors() == 1
     await asyncio.sleep(1.0)  # the poll that was under way may last another half second

@@ -15,15 +15,15 @@ SHORT = 0.3  # seconds; a lease that is meant to lapse
 LONG = 60.0
 
 
-async def touch(db: Database, fence: int) -> None:
+async def touch(database: Database, fence: int) -> None:
     async def work(session: Session) -> None:
-        await touch_lease(db, fence, session)
+        await touch_lease(database, fence, session)
 
-    await in_transaction(db, work)
+    await in_transaction(database, work)
 
 
-async def test_only_one_holds_it(db: Database) -> None:
-    first, second = Lease(db, "first", LONG), Lease(db, "second", LONG)
+async def test_only_one_holds_it(database: Database) -> None:
+    first, second = Lease(database, "first", LONG), Lease(database, "second", LONG)
     assert await first.acquire() == 1
     assert await second.acquire() is None
     await first.renew()
@@ -33,16 +33,16 @@ async def test_only_one_holds_it(db: Database) -> None:
     assert await first.acquire() is None
 
 
-async def test_of_many_at_once_one_gets_it(db: Database) -> None:
+async def test_of_many_at_once_one_gets_it(database: Database) -> None:
     for fence in range(1, 6):
-        contenders = [Lease(db, f"w{number}", LONG) for number in range(10)]
+        contenders = [Lease(database, f"w{number}", LONG) for number in range(10)]
         fences = await asyncio.gather(*(lease.acquire() for lease in contenders))
         assert [got for got in fences if got is not None] == [fence]
         await next(lease for lease in contenders if lease.fence is not None).release()
 
 
-async def test_a_lapsed_lease_is_taken_over_and_the_late_holder_is_told(db: Database) -> None:
-    late, next_ = Lease(db, "late", SHORT), Lease(db, "next", LONG)
+async def test_a_lapsed_lease_is_taken_over_and_the_late_holder_is_told(database: Database) -> None:
+    late, next_ = Lease(database, "late", SHORT), Lease(database, "next", LONG)
     assert await late.acquire() == 1
     assert await next_.acquire() is None
     await asyncio.sleep(SHORT + 0.1)
@@ -52,29 +52,29 @@ async def test_a_lapsed_lease_is_taken_over_and_the_late_holder_is_told(db: Data
     await late.release()  # takes nothing from the other
     await next_.renew()
     with pytest.raises(LeaseLostError):
-        await touch(db, 1)
-    await touch(db, 2)
+        await touch(database, 1)
+    await touch(database, 2)
 
 
-async def test_a_lease_that_lapsed_and_was_not_taken_can_be_renewed(db: Database) -> None:
-    lease = Lease(db, "slow", SHORT)
+async def test_a_lease_that_lapsed_and_was_not_taken_can_be_renewed(database: Database) -> None:
+    lease = Lease(database, "slow", SHORT)
     await lease.acquire()
     await asyncio.sleep(SHORT + 0.1)
     await lease.renew()
-    assert await Lease(db, "other", LONG).acquire() is None
+    assert await Lease(database, "other", LONG).acquire() is None
 
 
-async def test_its_end_is_by_the_clock_of_the_server(db: Database) -> None:
-    await Lease(db, "w", LONG).acquire()
-    lease = await db["settings"].find_one({"_id": "lease"})
+async def test_its_end_is_by_the_clock_of_the_server(database: Database) -> None:
+    await Lease(database, "w", LONG).acquire()
+    lease = await database["settings"].find_one({"_id": "lease"})
     assert lease is not None
-    server_time = (await db.client.admin.command("hello"))["localTime"]
+    server_time = (await database.client.admin.command("hello"))["localTime"]
     assert timedelta(seconds=LONG - 5) < lease["expires_at"].replace(tzinfo=None) - server_time.replace(tzinfo=None)
     assert lease["expires_at"].replace(tzinfo=None) - server_time.replace(tzinfo=None) <= timedelta(seconds=LONG)
 
 
-async def test_kept_longer_than_its_length(db: Database) -> None:
-    lease, other = Lease(db, "keeper", SHORT), Lease(db, "other", SHORT)
+async def test_kept_longer_than_its_length(database: Database) -> None:
+    lease, other = Lease(database, "keeper", SHORT), Lease(database, "other", SHORT)
     await lease.acquire()
     keeping = asyncio.create_task(lease.keep())
     for _ in range(8):
@@ -86,11 +86,11 @@ async def test_kept_longer_than_its_length(db: Database) -> None:
     assert await other.acquire() == 2
 
 
-async def test_keeping_ends_when_another_took_it(db: Database) -> None:
-    lease = Lease(db, "keeper", 3 * SHORT)
+async def test_keeping_ends_when_another_took_it(database: Database) -> None:
+    lease = Lease(database, "keeper", 3 * SHORT)
     await lease.acquire()
     keeping = asyncio.create_task(lease.keep())
-    await db["settings"].update_one({"_id": "lease"}, {"$set": {"holder": "other"}, "$inc": {"fence": 1}})
+    await database["settings"].update_one({"_id": "lease"}, {"$set": {"holder": "other"}, "$inc": {"fence": 1}})
     async with asyncio.timeout(10):
         with pytest.raises(LeaseLostError, match="fence 1 "):
             await keeping
@@ -100,8 +100,8 @@ async def test_an_outage_is_waited_out(tmp_path: Path) -> None:
     mongod = EmbeddedMongod(tmp_path)
     uri = mongod.start()
     try:
-        async with open_database(uri, "lease", timeout_seconds=0.5, app_name="test") as db:
-            lease = Lease(db, "keeper", 1.0)
+        async with open_database(uri, "lease", timeout_seconds=0.5, app_name="test") as database:
+            lease = Lease(database, "keeper", 1.0)
             await lease.acquire()
             keeping = asyncio.create_task(lease.keep())
             mongod.stop()
@@ -109,16 +109,16 @@ async def test_an_outage_is_waited_out(tmp_path: Path) -> None:
             mongod.start()
             await asyncio.sleep(1.5)
             assert not keeping.done()
-            assert await Lease(db, "other", 1.0).acquire() is None
+            assert await Lease(database, "other", 1.0).acquire() is None
             keeping.cancel()
             await asyncio.wait([keeping])
     finally:
         mongod.stop()
 
 
-async def test_what_is_done_under_the_lease_is_in_the_order_of_fences(db: Database) -> None:
+async def test_what_is_done_under_the_lease_is_in_the_order_of_fences(database: Database) -> None:
     """Six contenders that are often too slow: nothing of an older fence ever follows something of a newer one."""
-    order, refused = db["order"], 0
+    order, refused = database["order"], 0
 
     async def act(lease: Lease, rng: random.Random) -> None:
         nonlocal refused
@@ -126,19 +126,19 @@ async def test_what_is_done_under_the_lease_is_in_the_order_of_fences(db: Databa
         assert fence is not None
 
         async def work(session: Session) -> None:
-            await touch_lease(db, fence, session)
+            await touch_lease(database, fence, session)
             count = await order.find_one_and_update({"_id": 0}, {"$inc": {"n": 1}}, upsert=True, session=session)
             await order.insert_one({"_id": 1 + (count or {"n": 0})["n"], "fence": fence}, session=session)
 
         try:
             while rng.random() < 0.8:
                 await asyncio.sleep(rng.choice([0.0, 0.01, 0.08]))
-                await in_transaction(db, work)
+                await in_transaction(database, work)
         except LeaseLostError:
             refused += 1
 
     async def contend(number: int) -> None:
-        rng, lease = random.Random(number), Lease(db, f"w{number}", 0.05)
+        rng, lease = random.Random(number), Lease(database, f"w{number}", 0.05)
         for _ in range(60):
             if await lease.acquire() is not None:
                 await act(lease, rng)
@@ -152,12 +152,12 @@ async def test_what_is_done_under_the_lease_is_in_the_order_of_fences(db: Databa
     assert done == sorted(done)
 
 
-async def test_names_that_look_like_expressions_are_names(db: Database) -> None:
-    lease = Lease(db, "$fence", LONG)
+async def test_names_that_look_like_expressions_are_names(database: Database) -> None:
+    lease = Lease(database, "$fence", LONG)
     await lease.acquire()
     await lease.renew()
 
 
-async def test_a_lost_document_gives_no_fence_twice(db: Database) -> None:
-    await db["settings"].insert_one({"_id": "current_model", "number": 3, "fence": 41})
-    assert await Lease(db, "w", LONG).acquire() == 42
+async def test_a_lost_document_gives_no_fence_twice(database: Database) -> None:
+    await database["settings"].insert_one({"_id": "current_model", "number": 3, "fence": 41})
+    assert await Lease(database, "w", LONG).acquire() == 42

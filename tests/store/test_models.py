@@ -29,19 +29,19 @@ MANIFEST: dict[str, Any] = {
 
 
 @pytest.fixture
-def models(db: Database) -> ModelStore:
-    return ModelStore(db)
+def models(database: Database) -> ModelStore:
+    return ModelStore(database)
 
 
 @pytest.fixture
-async def fence(db: Database) -> int:
-    return await take_lease(db)
+async def fence(database: Database) -> int:
+    return await take_lease(database)
 
 
-async def take_lease(db: Database, holder: str = "w") -> int:
+async def take_lease(database: Database, holder: str = "w") -> int:
     """As if the holder before had lapsed."""
-    await db["settings"].update_one({"_id": "lease"}, {"$set": {"expires_at": datetime(2000, 1, 1, tzinfo=UTC)}})
-    fence = await Lease(db, holder, 60.0).acquire()
+    await database["settings"].update_one({"_id": "lease"}, {"$set": {"expires_at": datetime(2000, 1, 1, tzinfo=UTC)}})
+    fence = await Lease(database, holder, 60.0).acquire()
     assert fence is not None
     return fence
 
@@ -71,9 +71,9 @@ def contents(directory: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in directory.iterdir()}
 
 
-async def stored_files(db: Database) -> set[str]:
-    heads = await db["model_files.files"].distinct("_id")
-    assert set(heads) == set(await db["model_files.chunks"].distinct("files_id")) | {
+async def stored_files(database: Database) -> set[str]:
+    heads = await database["model_files.files"].distinct("_id")
+    assert set(heads) == set(await database["model_files.chunks"].distinct("files_id")) | {
         head for head in heads if head.endswith("empty.npy")
     }
     return set(heads)
@@ -119,19 +119,18 @@ from app.store.client import open_database
 from app.store.models import ModelStore
 
 async def main(uri, name, model_id, cache):
-    async with open_database(uri, name, timeout_seconds=5.0, app_name="test") as db:
-        print(await ModelStore(db).fetch(model_id, Path(cache)))
+    async with open_database(uri, name, timeout_seconds=5.0, app_name="test") as database:
+        print(await ModelStore(database).fetch(model_id, Path(cache)))
 
 asyncio.run(main(*sys.argv[1:]))
 """
 
 
 async def test_many_processes_fetch_at_once(
-    db: Database, models: ModelStore, artifact: Path, fence: int, tmp_path: Path
+    mongodb_uri: str, database_name: str, models: ModelStore, artifact: Path, fence: int, tmp_path: Path
 ) -> None:
     model_id = await publish(models, artifact, fence)
-    address = (await db.client.admin.command("hello"))["me"]
-    arguments = (f"mongodb://{address}/?directConnection=true", db.name, model_id, str(tmp_path / "cache"))
+    arguments = (mongodb_uri, database_name, model_id, str(tmp_path / "cache"))
     fetching = [
         await asyncio.create_subprocess_exec(sys.executable, "-c", FETCH, *arguments, stdout=asyncio.subprocess.PIPE)
         for _ in range(4)
@@ -170,10 +169,10 @@ async def test_the_cache_is_swept_of_what_nobody_wants(
     assert set(cache.iterdir()) == {second, foreign}
 
 
-async def test_a_late_publish_is_refused(db: Database, models: ModelStore, artifact: Path, fence: int) -> None:
+async def test_a_late_publish_is_refused(database: Database, models: ModelStore, artifact: Path, fence: int) -> None:
     served = await publish(models, artifact, fence)
     late = await upload(models, artifact, fence)
-    newer = await take_lease(db, "newer")
+    newer = await take_lease(database, "newer")
     with pytest.raises(LeaseLostError):  # the newer one has not published yet
         await models.publish(late, MANIFEST)
     assert await models.current() == served
@@ -183,13 +182,13 @@ async def test_a_late_publish_is_refused(db: Database, models: ModelStore, artif
     assert await models.current() == published
     assert [model.model_id for model in (await models.page(10)).items] == [published, served]
     await models.prune(5)
-    assert {file_id.split("/")[0] for file_id in await stored_files(db)} == {"1", "3"}
+    assert {file_id.split("/")[0] for file_id in await stored_files(database)} == {"1", "3"}
 
 
 async def test_nothing_is_published_under_a_lease_that_was_released(
-    db: Database, models: ModelStore, artifact: Path
+    database: Database, models: ModelStore, artifact: Path
 ) -> None:
-    lease = Lease(db, "w", 60.0)
+    lease = Lease(database, "w", 60.0)
     fence = await lease.acquire()
     assert fence is not None
     uploaded = await upload(models, artifact, fence)
@@ -200,23 +199,23 @@ async def test_nothing_is_published_under_a_lease_that_was_released(
 
 
 async def test_a_newer_fence_that_published_wins_whatever_became_of_the_lease(
-    db: Database, models: ModelStore, artifact: Path, fence: int
+    database: Database, models: ModelStore, artifact: Path, fence: int
 ) -> None:
     uploaded = await upload(models, artifact, fence)
-    await db["settings"].insert_one({"_id": "current_model", "number": 9, "fence": fence + 1})
+    await database["settings"].insert_one({"_id": "current_model", "number": 9, "fence": fence + 1})
     with pytest.raises(LeaseLostError):
         await models.publish(uploaded, MANIFEST)
 
 
 async def test_of_publish_and_takeover_at_the_same_moment_one_wins(
-    db: Database, models: ModelStore, artifact: Path
+    database: Database, models: ModelStore, artifact: Path
 ) -> None:
     for turn in range(5):
-        fence = await take_lease(db, f"first-{turn}")
+        fence = await take_lease(database, f"first-{turn}")
         uploaded = await upload(models, artifact, fence)
         publishing = asyncio.create_task(models.publish(uploaded, MANIFEST))
         await asyncio.sleep(0.001 * turn)
-        newer = await take_lease(db, f"second-{turn}")
+        newer = await take_lease(database, f"second-{turn}")
         outcome = (await asyncio.gather(publishing, return_exceptions=True))[0]
         assert outcome is None or isinstance(outcome, LeaseLostError)
         assert (await models.current() == uploaded.model_id) == (outcome is None)
@@ -224,21 +223,21 @@ async def test_of_publish_and_takeover_at_the_same_moment_one_wins(
 
 
 async def test_a_crash_after_the_upload_leaves_the_old_model(
-    db: Database, models: ModelStore, artifact: Path, fence: int
+    database: Database, models: ModelStore, artifact: Path, fence: int
 ) -> None:
     served = await publish(models, artifact, fence)
     await upload(models, artifact, fence)  # and here the process dies
-    await db["model_files.files"].delete_one({"_id": "2/1/vectors.npy"})  # or a little earlier
+    await database["model_files.files"].delete_one({"_id": "2/1/vectors.npy"})  # or a little earlier
     assert await models.current() == served
     assert [model.model_id for model in (await models.page(10)).items] == [served]
     with pytest.raises(UnknownModelError):
         await models.activate("m-000002")
 
     await models.prune(5)
-    assert len(await db["model_files.files"].distinct("_id")) == 5  # its uploader may still be at it
-    await take_lease(db, "next")
+    assert len(await database["model_files.files"].distinct("_id")) == 5  # its uploader may still be at it
+    await take_lease(database, "next")
     await models.prune(5)
-    assert {file_id.split("/")[0] for file_id in await stored_files(db)} == {"1"}
+    assert {file_id.split("/")[0] for file_id in await stored_files(database)} == {"1"}
 
 
 async def test_publishing_again_after_a_lost_answer(models: ModelStore, artifact: Path, fence: int) -> None:
@@ -251,13 +250,13 @@ async def test_publishing_again_after_a_lost_answer(models: ModelStore, artifact
 
 
 async def test_prune_keeps_the_newest_and_the_current(
-    db: Database, models: ModelStore, artifact: Path, fence: int, tmp_path: Path
+    database: Database, models: ModelStore, artifact: Path, fence: int, tmp_path: Path
 ) -> None:
     ids = [await publish(models, artifact, fence) for _ in range(5)]
     await models.activate(ids[0])
     assert await models.prune(2) == [ids[2], ids[1]]
     assert [model.model_id for model in (await models.page(10)).items] == [ids[4], ids[3], ids[0]]
-    assert {file_id.split("/")[0] for file_id in await stored_files(db)} == {"1", "4", "5"}
+    assert {file_id.split("/")[0] for file_id in await stored_files(database)} == {"1", "4", "5"}
     for gone in ids[1:3]:
         with pytest.raises(UnknownModelError):
             await models.fetch(gone, tmp_path)
@@ -267,10 +266,10 @@ async def test_prune_keeps_the_newest_and_the_current(
 
 
 async def test_a_model_that_vanishes_while_it_is_fetched_is_unknown(
-    db: Database, models: ModelStore, artifact: Path, fence: int, tmp_path: Path
+    database: Database, models: ModelStore, artifact: Path, fence: int, tmp_path: Path
 ) -> None:
     model_id = await publish(models, artifact, fence)
-    await db["model_files.chunks"].delete_one({"files_id": "1/1/vectors.npy", "n": 1})
+    await database["model_files.chunks"].delete_one({"files_id": "1/1/vectors.npy", "n": 1})
     with pytest.raises(UnknownModelError):
         await models.fetch(model_id, tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []

@@ -11,19 +11,19 @@ from app.store.runs import RunStore
 
 
 @pytest.fixture
-def runs(db: Database) -> RunStore:
-    return RunStore(db)
+def runs(database: Database) -> RunStore:
+    return RunStore(database)
 
 
 @pytest.fixture
-async def fence(db: Database) -> int:
-    return await take_lease(db)
+async def fence(database: Database) -> int:
+    return await take_lease(database)
 
 
-async def take_lease(db: Database) -> int:
+async def take_lease(database: Database) -> int:
     """As if the holder before had lapsed."""
-    await db["settings"].update_one({"_id": "lease"}, {"$set": {"expires_at": datetime(2000, 1, 1, tzinfo=UTC)}})
-    fence = await Lease(db, "w", 60.0).acquire()
+    await database["settings"].update_one({"_id": "lease"}, {"$set": {"expires_at": datetime(2000, 1, 1, tzinfo=UTC)}})
+    fence = await Lease(database, "w", 60.0).acquire()
     assert fence is not None
     return fence
 
@@ -117,9 +117,9 @@ async def test_a_running_run_is_told_to_stop(runs: RunStore, fence: int) -> None
     assert (await runs.finish(run.run_id, fence, "cancelled")).losses == [0.5, 0.4]
 
 
-async def test_a_stale_worker_changes_nothing(db: Database, runs: RunStore, fence: int) -> None:
+async def test_a_stale_worker_changes_nothing(database: Database, runs: RunStore, fence: int) -> None:
     run = await started(runs, fence)
-    newer = await take_lease(db)
+    newer = await take_lease(database)
     assert await runs.fail_orphans(newer, "its worker died") == 1
     failed = await runs.get(run.run_id)
     assert failed.status == "failed"
