@@ -20,6 +20,8 @@ from app.store.transactions import in_transaction
 
 PREFIX = "r"
 ATTEMPTS = 10  # at asking for a run while others end and begin
+WORKER_DIED, WORKER_STOPPED = "worker_died", "worker_stopped"  # types of RunError
+INTERRUPTED = (WORKER_DIED, WORKER_STOPPED)
 ENDED = {"$unset": {"open": True}, "$currentDate": {"ended_at": True}}
 
 
@@ -96,10 +98,16 @@ class RunStore:
         return run
 
     async def describe(
-        self, run_id: str, fence: int, *, counts: Counts | None = None, device: str | None = None
+        self,
+        run_id: str,
+        fence: int,
+        *,
+        counts: Counts | None = None,
+        snapshot_time: int | None = None,
+        device: str | None = None,
     ) -> None:
-        """Note what the run learns from and where it runs.  Raises LeaseLostError."""
-        known = {"counts": counts and counts.model_dump(), "device": device}
+        """Note what the run learns from, as of which cluster time, and where it runs.  Raises LeaseLostError."""
+        known = {"counts": counts and counts.model_dump(), "snapshot_time": snapshot_time, "device": device}
         news = {"$set": {name: value for name, value in known.items() if value is not None}}
         await self._update(run_id, fence, news, {"_id": 1})
 
@@ -126,9 +134,15 @@ class RunStore:
         outcome = {"metrics": metrics, "model_id": model_id, "error": error and error.model_dump()}
         return _run(await self._update(run_id, fence, {"$set": {"status": status, **outcome}, **ENDED}))
 
+    async def last_snapshot_time(self) -> int | None:
+        """Cluster time of the newest snapshot that a run learned from to its end, None when there was none."""
+        learned = {"snapshot_time": {"$exists": True}, "error.type": {"$nin": list(INTERRUPTED)}, "open": None}
+        document = await self._runs.find_one(learned, {"snapshot_time": 1}, sort=[("_id", -1)])
+        return None if document is None else int(document["snapshot_time"])
+
     async def fail_orphans(self, fence: int, detail: str) -> int:
         """Fail the running runs of holders before this fence; how many there were."""
-        error = RunError(type="worker_died", detail=detail).model_dump()
+        error = RunError(type=WORKER_DIED, detail=detail).model_dump()
         orphans = {"status": "running", "fence": {"$lt": fence}}
         result = await self._runs.update_many(orphans, {"$set": {"status": "failed", "error": error}, **ENDED})
         return result.modified_count

@@ -1,0 +1,187 @@
+"""One retrain, read top to bottom: snapshot, graph, fit, evaluate, publish."""
+
+import asyncio
+import logging
+import tempfile
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+from app import __version__
+from app.artifact.manifest import Description
+from app.artifact.write import write_artifact
+from app.domain.contents import ArtifactContents
+from app.domain.interactions import Snapshot
+from app.errors import CancelledError, LeaseLostError, RunEndedError, TrainingError
+from app.schemas.training import Counts, EndStatus, Metrics, Run, RunError
+from app.store.client import UNAVAILABLE_ERRORS, Database
+from app.store.models import ModelStore
+from app.store.runs import WORKER_STOPPED, RunStore
+from app.store.snapshot import read_snapshot
+from app.training.config import TrainingConfig
+from app.training.result import TrainedModel
+from app.training.run import train
+from app.worker.progress import ProgressReporter
+
+log = logging.getLogger(__name__)
+Result = TypeVar("Result")
+
+RETRY_SECONDS = 1.0  # between tries while the database is away
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """The settings that a retrain needs, as values."""
+
+    mongodb_uri: str
+    mongodb_database: str
+    weights: Mapping[str, float]
+    config: TrainingConfig
+    models_kept: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended."""
+
+    status: EndStatus
+    metrics: Metrics | None = None
+    model_id: str | None = None
+    error: RunError | None = None
+
+
+class Cycle:
+    """Runs one training run at a time, for as long as the lease with this fence is held."""
+
+    def __init__(self, db: Database, recipe: Recipe, fence: int) -> None:
+        self._recipe, self._fence = recipe, fence
+        self._runs, self._models = RunStore(db), ModelStore(db)
+
+    async def run(self, run: Run, *, on_snapshot: Callable[[], None] = lambda: None) -> Outcome | None:
+        """Do the whole run and write its end down; None if it was cancelled before it began.
+
+        on_snapshot: called when the data is about to be read: what changes from then on belongs to the next run.
+        Raises LeaseLostError, and then nothing was published.  What the run itself does wrong ends it as ``failed``.
+        """
+        config = self._recipe.config
+        try:
+            await persistently(
+                lambda: self._runs.start(run.run_id, self._fence, seed=config.seed, config=config.as_dict())
+            )
+        except RunEndedError:
+            return None
+        log.info("training run %s begins", run.run_id)
+        try:
+            outcome = await self._attempt(run.run_id, on_snapshot)
+        except asyncio.CancelledError:
+            stopped = RunError(type=WORKER_STOPPED, detail="the worker was stopped in the middle of the run")
+            await self._finish(run.run_id, Outcome("failed", error=stopped))
+            raise
+        await persistently(lambda: self._finish(run.run_id, outcome))
+        return outcome
+
+    async def _attempt(self, run_id: str, on_snapshot: Callable[[], None]) -> Outcome:
+        try:
+            on_snapshot()
+            snapshot = await self._read()
+            await persistently(lambda: self._describe(run_id, snapshot))
+            trained = await self._train(run_id, snapshot)
+            metrics: Metrics = {name: dict(values) for name, values in trained.metrics.items()}
+            if not trained.verdict.accepted:
+                error = RunError(type="rejected", detail=trained.verdict.reason)
+                return Outcome("rejected", metrics=metrics, error=error)
+            return Outcome("succeeded", metrics=metrics, model_id=await self._publish(run_id, snapshot, trained))
+        except CancelledError:
+            return Outcome("cancelled")
+        except TrainingError as error:
+            return Outcome("failed", error=RunError(type=error.slug, detail=str(error)))
+        except LeaseLostError:
+            raise
+        except Exception as error:  # whatever went wrong, the old model is served and the next run gets its chance
+            log.exception("training run %s failed", run_id)
+            return Outcome("failed", error=RunError(type="internal", detail=f"{type(error).__name__}: {error}"))
+
+    async def _read(self) -> Snapshot:
+        recipe = self._recipe
+        return await persistently(
+            lambda: asyncio.to_thread(read_snapshot, recipe.mongodb_uri, recipe.mongodb_database, tuple(recipe.weights))
+        )
+
+    async def _describe(self, run_id: str, snapshot: Snapshot) -> None:
+        counts = Counts(users=len(snapshot.users), courses=len(snapshot.items), interactions=len(snapshot.user_rows))
+        await self._runs.describe(run_id, self._fence, counts=counts, snapshot_time=snapshot.cluster_time)
+
+    async def _train(self, run_id: str, snapshot: Snapshot) -> TrainedModel:
+        reporter = ProgressReporter(self._runs, run_id, self._fence)
+        recipe = self._recipe
+        training = asyncio.create_task(
+            asyncio.to_thread(
+                train,
+                snapshot,
+                recipe.weights,
+                recipe.config,
+                on_epoch=reporter.on_epoch,
+                should_stop=reporter.cancelled.is_set,
+            )
+        )
+        try:
+            async with reporter.reporting():
+                trained = await asyncio.shield(training)
+        except asyncio.CancelledError:
+            reporter.cancelled.set()  # the thread cannot be killed, but it looks at this before each step
+            await asyncio.wait([training])
+            raise
+        await persistently(lambda: self._runs.describe(run_id, self._fence, device=trained.device))
+        return trained
+
+    async def _publish(self, run_id: str, snapshot: Snapshot, trained: TrainedModel) -> str:
+        """Write the artifact aside, store its files, and move the pointer last."""
+        model_id = await persistently(self._models.next_id)
+        contents = ArtifactContents.from_snapshot(snapshot, self._recipe.weights, trained.embeddings)
+        description = Description(
+            model_id=model_id,
+            run_id=run_id,
+            created_at=datetime.now(UTC),
+            code_version=__version__,
+            config=trained.config.as_dict(),
+            seed=trained.config.seed,
+            device=trained.device,
+            metrics=trained.metrics,
+            losses=trained.losses,
+            fence=self._fence,
+        )
+        with tempfile.TemporaryDirectory(prefix="coursegraph-model-") as parent:
+            directory = Path(parent) / model_id
+            manifest = await asyncio.to_thread(write_artifact, directory, contents, description)
+            upload = await persistently(lambda: self._models.upload(model_id, directory, fence=self._fence))
+        await persistently(lambda: self._models.publish(upload, manifest.as_dict()))
+        log.info("model %s is published", model_id)
+        try:
+            await self._models.prune(self._recipe.models_kept)
+        except UNAVAILABLE_ERRORS:
+            log.warning("old models could not be removed now; the next run tries again")
+        return model_id
+
+    async def _finish(self, run_id: str, outcome: Outcome) -> None:
+        await self._runs.finish(
+            run_id,
+            self._fence,
+            outcome.status,
+            metrics=outcome.metrics,
+            model_id=outcome.model_id,
+            error=outcome.error,
+        )
+        reason = f": {outcome.error.detail}" if outcome.error else ""
+        log.info("training run %s %s%s", run_id, outcome.status, reason)
+
+
+async def persistently(work: Callable[[], Awaitable[Result]]) -> Result:
+    """What ``work`` gives, tried until the database is there; whoever calls is cancelled when the lease is lost."""
+    while True:
+        try:
+            return await work()
+        except UNAVAILABLE_ERRORS as error:
+            log.warning("the database does not answer, trying again: %s", type(error).__name__)
+            await asyncio.sleep(RETRY_SECONDS)

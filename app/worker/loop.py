@@ -1,0 +1,174 @@
+"""The worker's life: wait for the lease, then follow the changes and retrain when it is due."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import socket
+import time
+from collections.abc import Coroutine
+from typing import Any, Literal
+
+from app.domain.changes import CourseChanged, InteractionChanged, RunChanged, UserChanged
+from app.errors import ChangeHistoryLostError, LeaseLostError, RunInProgressError, SettingError
+from app.schemas.training import Run
+from app.settings import Settings
+from app.store.changes import follow
+from app.store.client import UNAVAILABLE_ERRORS, Database, cluster_time, open_database, prepare_database
+from app.store.interactions import InteractionStore
+from app.store.lease import RENEWALS, Lease
+from app.store.runs import RunStore
+from app.training.config import TrainingConfig
+from app.worker.cycle import Cycle, Recipe, persistently
+from app.worker.schedule import Policy, Schedule
+
+log = logging.getLogger(__name__)
+
+POLL_SECONDS = 5.0  # a queued run is told by the change stream; this is for when that is behind
+WATCHED = (InteractionChanged, CourseChanged, UserChanged, RunChanged)
+
+
+async def run_worker(settings: Settings, *, stop: asyncio.Event) -> None:
+    """Work until ``stop`` is set.  Raises SettingError without MONGODB_URI, and what ``prepare_database`` raises."""
+    recipe = recipe_from(settings)
+    async with open_database(
+        recipe.mongodb_uri,
+        recipe.mongodb_database,
+        timeout_seconds=settings.database_timeout_seconds,
+        app_name="coursegraph-worker",
+    ) as db:
+        await first_of(persistently(lambda: prepare_database(db)), stop.wait())
+        while not stop.is_set():
+            lease = Lease(db, holder_name(), settings.lease_seconds)
+            try:
+                fence = await lease.acquire()
+                if fence is not None:
+                    log.info("this worker holds the lease with fence %d", fence)
+                    await _lead(Leader(db, recipe, fence, policy_from(settings)), lease, stop)
+            except LeaseLostError as error:
+                log.warning("%s", error)
+            except UNAVAILABLE_ERRORS as error:
+                log.warning("the database does not answer: %s", type(error).__name__)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), settings.lease_seconds / RENEWALS)
+
+
+async def _lead(leader: "Leader", lease: Lease, stop: asyncio.Event) -> None:
+    """Retrain while the lease is held.  Raises LeaseLostError when it is lost."""
+    try:
+        await first_of(lease.keep(), leader.watch(), leader.work(), stop.wait())
+    finally:
+        with contextlib.suppress(*UNAVAILABLE_ERRORS):
+            await lease.release()
+
+
+class Leader:
+    """What the holder of the lease does."""
+
+    def __init__(self, db: Database, recipe: Recipe, fence: int, policy: Policy) -> None:
+        self._db, self._fence = db, fence
+        self._runs = RunStore(db)
+        self._cycle = Cycle(db, recipe, fence)
+        self._config = recipe.config.as_dict()
+        self._schedule = Schedule(policy, now=time.monotonic())
+        self._wake = asyncio.Event()
+
+    async def watch(self) -> None:
+        """Count what changed since the last snapshot, and wake ``work`` up."""
+        while True:
+            since = await persistently(self._changed_since)
+            try:
+                async for batch in follow(self._db, since, kinds=WATCHED):
+                    asked = sum(isinstance(change, RunChanged) for change in batch)
+                    self._schedule.changed(len(batch) - asked, now=time.monotonic())
+                    if len(batch):
+                        self._wake.set()
+            except ChangeHistoryLostError:
+                log.warning("more changed than the oplog holds; a run is due")
+                self._schedule.changed(self._schedule.policy.after_changes, now=time.monotonic())
+                self._wake.set()
+
+    async def _changed_since(self) -> int:
+        """The cluster time from which changes count."""
+        now = await cluster_time(self._db)
+        if self._schedule.changes:  # the history was lost, and all before now is counted as changed
+            return now
+        last = await self._runs.last_snapshot_time()
+        if last is not None:
+            return last
+        # Nothing was ever learned from, so all that is there is new.
+        self._schedule.changed(await InteractionStore(self._db).count(), now=time.monotonic())
+        return now
+
+    async def work(self) -> None:
+        """Do what is queued, and queue what is due."""
+        detail = "the worker that ran it died or lost its lease"
+        await persistently(lambda: self._runs.fail_orphans(self._fence, detail))
+        while True:
+            self._wake.clear()
+            run = await persistently(self._runs.next_queued) or await persistently(self._queue_if_due)
+            if run is None:
+                await self._sleep()
+                continue
+            await self._cycle.run(run, on_snapshot=lambda: self._schedule.snapshot_taken(now=time.monotonic()))
+            self._schedule.ended(now=time.monotonic())
+
+    async def _queue_if_due(self) -> Run | None:
+        schedule = self._schedule
+        if schedule.seconds_until_due(now=time.monotonic()) != 0.0:
+            return None
+        enough = schedule.changes >= schedule.policy.after_changes
+        trigger: Literal["changes", "time"] = "changes" if enough else "time"
+        try:
+            return await self._runs.request(trigger, self._config)
+        except RunInProgressError:  # somebody asked at the same moment
+            return await self._runs.next_queued()
+
+    async def _sleep(self) -> None:
+        due = self._schedule.seconds_until_due(now=time.monotonic())
+        seconds = POLL_SECONDS if due is None else min(POLL_SECONDS, due)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._wake.wait(), seconds)
+
+
+async def first_of(*works: Coroutine[Any, Any, object]) -> None:
+    """Run all until one ends, then cancel the others and wait; an error is raised, that of the first before others."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+    for task in (*done, *tasks):
+        if not task.cancelled() and (error := task.exception()) is not None:
+            raise error
+
+
+def recipe_from(settings: Settings) -> Recipe:
+    """The values that a retrain needs.  Raises SettingError without MONGODB_URI."""
+    if settings.mongodb_uri is None:
+        raise SettingError("MONGODB_URI", None, "the address of a MongoDB replica set")
+    return Recipe(
+        mongodb_uri=settings.mongodb_uri,
+        mongodb_database=settings.mongodb_database,
+        weights=settings.interaction_weights,
+        config=TrainingConfig(**{name: getattr(settings, name) for name in TrainingConfig.__dataclass_fields__}),
+        models_kept=settings.models_kept,
+    )
+
+
+def policy_from(settings: Settings) -> Policy:
+    """When to retrain."""
+    return Policy(
+        automatic=settings.auto_train,
+        after_changes=settings.train_after_changes,
+        after_seconds=settings.train_after_seconds,
+        quiet_seconds=settings.train_quiet_seconds,
+    )
+
+
+def holder_name() -> str:
+    """A name that no other process has."""
+    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
