@@ -265,7 +265,11 @@ class SchemaVersionError(CourseGraphError):
 
 
 class ArtifactError(CourseGraphError):
-    """A model's files are missing or are not what its manifest says."""
+    """A model's files are missing or are not what its manifest says; names the file and the problem."""
+
+    def __init__(self, file: str, problem: str) -> None:
+        super().__init__(f"{file} {problem}")
+        self.file = file
 
 
 class TrainingError(CourseGraphError):

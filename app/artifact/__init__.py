@@ -1,1 +1,1 @@
-"""One published model as an immutable directory."""
+"""A trained model as a directory of files: written whole, verified when read."""

@@ -1,0 +1,58 @@
+"""Which array of the contents is in which file, and how ids become arrays."""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.domain.contents import ArtifactContents
+
+Array = NDArray[np.generic]
+
+ARRAYS: Mapping[str, str] = {  # name in the contents, and file: its dtype, little-endian whatever the machine
+    "user_vectors": "<f4",
+    "item_vectors": "<f4",
+    "initial_item": "<f4",
+    "seen_indptr": "<i8",
+    "seen_items": "<i4",
+    "seen_types": "<u4",
+    "popularity": "<f4",
+    "user_degrees": "<f8",
+    "item_degrees": "<f8",
+}
+ID_ARRAYS: Mapping[str, str] = {
+    "user_ids": "|u1",
+    "user_id_offsets": "<i8",
+    "item_ids": "|u1",
+    "item_id_offsets": "<i8",
+}
+
+
+def file_name(array: str) -> str:
+    """File of an array."""
+    return f"{array}.npy"
+
+
+def to_arrays(contents: ArtifactContents) -> dict[str, Array]:
+    """All arrays of a model by name."""
+    arrays = {name: np.ascontiguousarray(getattr(contents, name), np.dtype(dtype)) for name, dtype in ARRAYS.items()}
+    for side, vocabulary in (("user", contents.users), ("item", contents.items)):
+        arrays[f"{side}_ids"], arrays[f"{side}_id_offsets"] = pack_ids(vocabulary.ids)
+    return arrays
+
+
+def pack_ids(ids: Sequence[str]) -> tuple[Array, Array]:
+    """UTF-8 of all ids in one (B,) uint8, and the (len + 1,) int64 offsets at which they begin and end."""
+    encoded = [id_.encode() for id_ in ids]
+    offsets = np.zeros(len(encoded) + 1, "<i8")
+    np.cumsum([len(id_) for id_ in encoded], out=offsets[1:])
+    return np.frombuffer(b"".join(encoded), "|u1"), offsets
+
+
+def unpack_ids(blob: Array, offsets: NDArray[np.int64]) -> list[str]:
+    """The ids again.  Raises ValueError when these are no such arrays."""
+    if not len(offsets) or offsets[0] != 0 or offsets[-1] != len(blob) or (np.diff(offsets) < 0).any():
+        raise ValueError("the offsets do not fit the text")
+    text = blob.tobytes()
+    return [text[start:end].decode() for start, end in pairwise(offsets.tolist())]

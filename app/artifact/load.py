@@ -1,0 +1,165 @@
+"""Reading a model's directory: verified, then mapped into memory."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from app.artifact.arrays import ARRAYS, ID_ARRAYS, Array, file_name, unpack_ids
+from app.artifact.manifest import MANIFEST, FileFacts, Manifest
+from app.domain.contents import ArtifactContents
+from app.domain.vocabulary import Vocabulary
+from app.errors import ArtifactError
+
+CHUNK_BYTES = 2**20
+LARGEST = 1e16  # of a vector's numbers; the inner product of two such vectors is still a finite float32
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A verified model; its arrays are mapped read-only, so that the processes of a machine share them."""
+
+    manifest: Manifest
+    contents: ArtifactContents
+
+    @property
+    def model_id(self) -> str:
+        """Id under which it is published."""
+        return self.manifest.model_id
+
+
+def load_artifact(directory: Path) -> Artifact:
+    """Verify every file against the manifest and the arrays against each other.
+
+    Reads all bytes once: some 50 ms for 100,000 users and 40,000 courses.
+    Raises ArtifactError that names the file and the problem.
+    """
+    manifest = Manifest.from_dict(_read_manifest(directory))
+    for name, facts in manifest.files.items():
+        _verify_bytes(directory, name, facts)
+    arrays = {name: _map(directory, name, dtype, manifest) for name, dtype in {**ARRAYS, **ID_ARRAYS}.items()}
+    users, items = (_vocabulary(arrays, side) for side in ("user", "item"))
+    _verify_shapes(arrays, manifest, len(users), len(items))
+    _verify_numbers(arrays)
+    _verify_seen(arrays, manifest, len(items))
+    contents: dict[str, Any] = {name: arrays[name] for name in ARRAYS}
+    return Artifact(
+        manifest,
+        ArtifactContents(
+            users=users,
+            items=items,
+            types=manifest.types,
+            type_weights=manifest.type_weights,
+            n_interactions=manifest.counts["interactions"],
+            cluster_time=manifest.cluster_time,
+            data_fingerprint=manifest.data_fingerprint,
+            **contents,
+        ),
+    )
+
+
+def _read_manifest(directory: Path) -> Mapping[str, Any]:
+    try:
+        values = json.loads((directory / MANIFEST).read_bytes())
+    except FileNotFoundError as error:
+        raise ArtifactError(MANIFEST, "is missing") from error
+    except (OSError, ValueError) as error:
+        raise ArtifactError(MANIFEST, f"cannot be read ({error})") from error
+    if not isinstance(values, dict):
+        raise ArtifactError(MANIFEST, "is not a JSON object")
+    return values
+
+
+def _verify_bytes(directory: Path, name: str, facts: FileFacts) -> None:
+    if Path(name).name != name:
+        raise ArtifactError(MANIFEST, f"names {name!r}, which is not a file of its own directory")
+    digest = hashlib.sha256()
+    try:
+        with (directory / name).open("rb") as file:
+            while data := file.read(CHUNK_BYTES):
+                digest.update(data)
+            size_bytes = file.tell()
+    except FileNotFoundError as error:
+        raise ArtifactError(name, "is missing") from error
+    except OSError as error:
+        raise ArtifactError(name, f"cannot be read ({error})") from error
+    if size_bytes != facts.size_bytes:
+        raise ArtifactError(name, f"has {size_bytes} bytes; wanted {facts.size_bytes}")
+    if digest.hexdigest() != facts.sha256:
+        raise ArtifactError(name, "is not the file that was written (its SHA-256 differs)")
+
+
+def _map(directory: Path, array: str, dtype: str, manifest: Manifest) -> Array:
+    """The array as a plain read-only view of the file: indexing numpy's memmap class itself is far slower."""
+    name = file_name(array)
+    facts = manifest.files.get(name)
+    if facts is None:
+        raise ArtifactError(MANIFEST, f"does not name {name}")
+    try:
+        mapped: Array = np.asarray(np.load(directory / name, mmap_mode="r", allow_pickle=False))
+    except (OSError, ValueError) as error:
+        raise ArtifactError(name, f"cannot be read as an array ({error})") from error
+    if mapped.dtype != np.dtype(dtype) or not mapped.flags.c_contiguous:
+        raise ArtifactError(name, f"has dtype {mapped.dtype.str}; wanted {dtype} in C order")
+    if mapped.shape != facts.shape:
+        raise ArtifactError(name, f"has shape {mapped.shape}; the manifest says {facts.shape}")
+    return mapped
+
+
+def _vocabulary(arrays: Mapping[str, Any], side: str) -> Vocabulary:
+    try:
+        return Vocabulary(unpack_ids(arrays[f"{side}_ids"], arrays[f"{side}_id_offsets"]))
+    except (ValueError, TypeError) as error:
+        raise ArtifactError(file_name(f"{side}_ids"), f"holds no ids ({error})") from error
+
+
+def _verify_shapes(arrays: Mapping[str, Any], manifest: Manifest, n_users: int, n_items: int) -> None:
+    size, n_seen = manifest.embedding_size, len(arrays["seen_items"])
+    wanted = {
+        "user_vectors": (n_users, size),
+        "item_vectors": (n_items, size),
+        "initial_item": (n_items, size),
+        "seen_indptr": (n_users + 1,),
+        "seen_items": (n_seen,),
+        "seen_types": (n_seen,),
+        "popularity": (n_items,),
+        "user_degrees": (n_users,),
+        "item_degrees": (n_items,),
+    }
+    for name, shape in wanted.items():
+        if arrays[name].shape != shape:
+            raise ArtifactError(file_name(name), f"has shape {arrays[name].shape}; wanted {shape}")
+    counted = {"users": n_users, "courses": n_items}
+    if {name: manifest.counts.get(name) for name in counted} != counted or "interactions" not in manifest.counts:
+        raise ArtifactError(MANIFEST, f"counts {dict(manifest.counts)}; the files hold {counted}")
+
+
+def _verify_numbers(arrays: Mapping[str, Any]) -> None:
+    for name in ("user_vectors", "item_vectors", "initial_item"):
+        if arrays[name].size and not np.abs(arrays[name]).max() <= LARGEST:  # also when it is NaN
+            raise ArtifactError(file_name(name), f"holds a number that is not finite or larger than {LARGEST:g}")
+    for name in ("popularity", "user_degrees", "item_degrees"):
+        if not ((arrays[name] >= 0) & np.isfinite(arrays[name])).all():
+            raise ArtifactError(file_name(name), "holds a number that is negative or not finite")
+
+
+def _verify_seen(arrays: Mapping[str, Any], manifest: Manifest, n_items: int) -> None:
+    starts, items, types = arrays["seen_indptr"], arrays["seen_items"], arrays["seen_types"]
+    if starts[0] != 0 or starts[-1] != len(items) or (np.diff(starts) < 0).any():
+        raise ArtifactError(file_name("seen_indptr"), "does not fit seen_items")
+    if len(items) and not (items.min() >= 0 and items.max() < n_items):
+        raise ArtifactError(file_name("seen_items"), f"holds a row outside 0..{n_items - 1}")
+    rises = np.diff(items) > 0
+    inner = np.ones(len(rises), np.bool_)
+    boundaries = starts[1:-1]
+    inner[boundaries[(boundaries > 0) & (boundaries < len(items))] - 1] = False  # between two users
+    if not (rises | ~inner).all():
+        raise ArtifactError(file_name("seen_items"), "is not sorted within a user")
+    if len(manifest.types) != len(manifest.type_weights):
+        raise ArtifactError(MANIFEST, "has types without a weight")
+    if ((types == 0) | (types.astype(np.uint64) >> np.uint64(len(manifest.types)) != 0)).any():
+        raise ArtifactError(file_name("seen_types"), f"holds types other than the {len(manifest.types)} known ones")

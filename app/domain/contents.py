@@ -1,0 +1,133 @@
+"""What a trained model consists of: all that serving needs, as arrays."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.domain.embeddings import Embeddings
+from app.domain.interactions import Snapshot
+from app.domain.vocabulary import Vocabulary
+
+MAX_TYPES = 32  # interaction types, one bit each
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactContents:
+    """A model's vectors, and what was known when it was trained.
+
+    user_vectors: (U, D) float32.  item_vectors, initial_item: (I, D) float32; see Embeddings.
+    seen: the S known (user, item) pairs, those with weight 0 too, as a CSR: the items of user u are
+    ``seen_items[seen_indptr[u]:seen_indptr[u + 1]]``, ascending.  seen_indptr: (U + 1,) int64.  seen_items: (S,) int32.
+    seen_types: (S,) uint32, bit t is set when the user did ``types[t]`` with the item.
+    popularity: (I,) float32, number of users with an edge to the item.
+    user_degrees, item_degrees: (U,) and (I,) float64, sums of edge weights.
+    type_weights: edge weight of each type; a pair weighs the most that one of its types does.
+    cluster_time: replaying the changes from there gives the present state; see Snapshot.
+    """
+
+    users: Vocabulary
+    items: Vocabulary
+    user_vectors: NDArray[np.float32]
+    item_vectors: NDArray[np.float32]
+    initial_item: NDArray[np.float32]
+    seen_indptr: NDArray[np.int64]
+    seen_items: NDArray[np.int32]
+    seen_types: NDArray[np.uint32]
+    popularity: NDArray[np.float32]
+    user_degrees: NDArray[np.float64]
+    item_degrees: NDArray[np.float64]
+    types: tuple[str, ...]
+    type_weights: tuple[float, ...]
+    n_interactions: int
+    cluster_time: int
+    data_fingerprint: str
+
+    @classmethod
+    def from_snapshot(
+        cls, snapshot: Snapshot, weights: Mapping[str, float], embeddings: Embeddings
+    ) -> "ArtifactContents":
+        """Contents of a model trained on a snapshot with these edge weights.
+
+        Raises ValueError if there are more than MAX_TYPES types or the vectors do not fit the snapshot.
+        """
+        if len(snapshot.types) > MAX_TYPES:
+            raise ValueError(f"there are {len(snapshot.types)} interaction types; wanted at most {MAX_TYPES}")
+        n_users, n_items = len(snapshot.users), len(snapshot.items)
+        if len(embeddings.user_vectors) != n_users or len(embeddings.item_vectors) != n_items:
+            raise ValueError(
+                f"vectors of {len(embeddings.user_vectors)} users and {len(embeddings.item_vectors)} items "
+                f"were given; wanted {n_users} and {n_items}"
+            )
+        users, items, types = _pairs(snapshot)
+        type_weights = tuple(float(weights.get(name, 1.0)) for name in snapshot.types)  # as Snapshot.edge_weights
+        edge_weights = pair_weights(types, type_weights)
+        return cls(
+            users=snapshot.users,
+            items=snapshot.items,
+            user_vectors=embeddings.user_vectors,
+            item_vectors=embeddings.item_vectors,
+            initial_item=embeddings.initial_item,
+            seen_indptr=np.concatenate([[0], np.cumsum(np.bincount(users, minlength=n_users))]).astype(np.int64),
+            seen_items=items,
+            seen_types=types,
+            popularity=np.bincount(items[edge_weights > 0], minlength=n_items).astype(np.float32),
+            user_degrees=np.bincount(users, edge_weights, minlength=n_users).astype(np.float64),
+            item_degrees=np.bincount(items, edge_weights, minlength=n_items).astype(np.float64),
+            types=snapshot.types,
+            type_weights=type_weights,
+            n_interactions=len(snapshot.user_rows),
+            cluster_time=snapshot.cluster_time,
+            data_fingerprint=data_fingerprint(snapshot),
+        )
+
+    @property
+    def embedding_size(self) -> int:
+        """D."""
+        return int(self.item_vectors.shape[1])
+
+
+def pair_weights(types: NDArray[np.uint32], type_weights: tuple[float, ...]) -> NDArray[np.float32]:
+    """The largest weight among the types of each pair, (S,) bitmasks -> (S,) float32; 0 without any."""
+    weights = np.zeros(len(types), np.float32)
+    for code, weight in enumerate(type_weights):
+        has = (types >> np.uint32(code)) & np.uint32(1)
+        np.maximum(weights, has * np.float32(weight), out=weights)
+    return weights
+
+
+def data_fingerprint(snapshot: Snapshot) -> str:
+    """SHA-256 of users, courses, interactions and features; equal for equal ones, whatever the order of the types."""
+    digest = hashlib.sha256()
+    names = sorted({snapshot.types[code] for code in np.unique(snapshot.type_codes)})
+    codes = np.array([names.index(name) if name in names else 0 for name in snapshot.types] or [0], np.uint8)
+    type_codes = codes[snapshot.type_codes]
+    order = np.lexsort((type_codes, snapshot.item_rows, snapshot.user_rows))
+    for ids in (snapshot.users.ids, snapshot.items.ids, names):
+        text = "\n".join(ids).encode()  # no id has a line break
+        digest.update(f"{len(ids)} {len(text)}\n".encode() + text)
+    for column in (snapshot.user_rows, snapshot.item_rows, type_codes, snapshot.timestamps):
+        _update(digest, column[order])
+    for features in (snapshot.user_features, snapshot.item_features):
+        _update(digest, features.rows)
+        _update(digest, features.values)
+    return digest.hexdigest()
+
+
+def _update(digest: "hashlib._Hash", array: NDArray[np.generic]) -> None:
+    little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+    digest.update(f"{little.dtype.str} {little.shape}\n".encode())
+    digest.update(little.tobytes())
+
+
+def _pairs(snapshot: Snapshot) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.uint32]]:
+    """User row, item row and types of each known pair, in order."""
+    keys = snapshot.user_rows.astype(np.int64) * len(snapshot.items) + snapshot.item_rows
+    starts = np.flatnonzero(np.diff(keys, prepend=-1))  # the snapshot is sorted by (user, item)
+    if not len(starts):
+        return np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0, np.uint32)
+    bits = np.uint32(1) << snapshot.type_codes.astype(np.uint32)
+    types = np.bitwise_or.reduceat(bits, starts)
+    return snapshot.user_rows[starts].astype(np.int64), snapshot.item_rows[starts], types

@@ -1,0 +1,121 @@
+"""The courses as they are now, beside a model that knows those of its training."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.domain.changes import CourseChanged
+from app.domain.courses import CourseFacts
+from app.domain.vocabulary import Vocabulary
+from app.serving.index import ServingIndex
+
+NO_ITEMS = Vocabulary(())
+
+
+class Catalogue:
+    """Facts of every course.
+
+    What the change stream tells is the state.  What this process wrote itself holds on top until the stream has come
+    past the write, so that the order of the stream is what remains.
+    """
+
+    def __init__(self, courses: Iterable[tuple[str, CourseFacts]] = (), position: int = 0) -> None:
+        """courses: a listing that began no earlier than the cluster time ``position``."""
+        self._facts = dict(courses)
+        self._local: dict[str, tuple[CourseFacts | None, int]] = {}
+        self.position = position
+        self.version = 0
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self.items())
+
+    def __contains__(self, course_id: object) -> bool:
+        return isinstance(course_id, str) and self.get(course_id) is not None
+
+    def get(self, course_id: str) -> CourseFacts | None:
+        """Facts of a course, None when there is none."""
+        local = self._local.get(course_id)
+        return self._facts.get(course_id) if local is None else local[0]
+
+    def items(self) -> Iterable[tuple[str, CourseFacts]]:
+        """All courses, in no order."""
+        if not self._local:
+            return self._facts.items()
+        now: dict[str, CourseFacts | None] = {**self._facts}
+        now.update({course_id: facts for course_id, (facts, _) in self._local.items()})
+        return [(course_id, facts) for course_id, facts in now.items() if facts is not None]
+
+    def apply(self, change: CourseChanged) -> None:
+        """Take in what the change stream tells; what it has told already is passed over."""
+        if change.cluster_time <= self.position:
+            return
+        before = self.get(change.course_id)
+        if change.facts is None:
+            self._facts.pop(change.course_id, None)
+        else:
+            self._facts[change.course_id] = change.facts
+        self._note(change.course_id, before)
+
+    def apply_local(self, change: CourseChanged) -> None:
+        """Take in a write of this process, whose cluster time it carries."""
+        held = self._local.get(change.course_id)
+        if change.cluster_time <= self.position or (held is not None and held[1] > change.cluster_time):
+            return
+        before = self.get(change.course_id)
+        self._local[change.course_id] = change.facts, change.cluster_time
+        self._note(change.course_id, before)
+
+    def advance(self, position: int) -> None:
+        """The stream has told everything up to here."""
+        self.position = max(self.position, position)
+        for course_id in [id_ for id_, (_, time) in self._local.items() if time <= self.position]:
+            before = self.get(course_id)
+            del self._local[course_id]
+            self._note(course_id, before)
+
+    def _note(self, course_id: str, before: CourseFacts | None) -> None:
+        if self.get(course_id) != before:
+            self.version += 1
+
+
+class CatalogueView:
+    """One version of the catalogue, in the rows of a model; nothing in it ever changes.
+
+    Rows 0..I-1 are the model's items, also those that are gone; the courses that it does not know follow in id order.
+    ids: (R,).  eligible: (R,) bool, there and available.
+    """
+
+    def __init__(self, catalogue: Catalogue, index: ServingIndex | None) -> None:
+        self.version = catalogue.version
+        self._items = NO_ITEMS if index is None else index.items
+        self.n_indexed = len(self._items)
+        new = sorted((id_, facts) for id_, facts in catalogue.items() if id_ not in self._items)
+        self._new_rows = {id_: row for row, (id_, _) in enumerate(new, self.n_indexed)}
+        self.ids: Sequence[str] = [*self._items.ids, *self._new_rows]
+        self._facts = [*map(catalogue.get, self._items.ids), *(facts for _, facts in new)]
+        self.eligible = np.fromiter(
+            (facts is not None and facts.available for facts in self._facts), np.bool_, len(self._facts)
+        )
+        self._categories: Mapping[str, NDArray[np.intp]] | None = None
+
+    def rows(self, course_ids: Collection[str]) -> list[int]:
+        """Rows of those courses that are known here."""
+        found = [self._items.row(id_) if id_ in self._items else self._new_rows.get(id_) for id_ in course_ids]
+        return [row for row in found if row is not None]
+
+    def in_categories(self, categories: Collection[str]) -> NDArray[np.bool_]:
+        """(R,) bool: the course is in any of them."""
+        if self._categories is None:  # not every service filters
+            self._categories = self._by_category()
+        mask = np.zeros(len(self.ids), np.bool_)
+        for category in categories:
+            mask[self._categories.get(category, ())] = True
+        return mask
+
+    def _by_category(self) -> Mapping[str, NDArray[np.intp]]:
+        rows: dict[str, list[int]] = {}
+        for row, facts in enumerate(self._facts):
+            for category in facts.categories if facts is not None else ():
+                rows.setdefault(category, []).append(row)
+        return {category: np.array(members, np.intp) for category, members in rows.items()}

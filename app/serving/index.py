@@ -1,0 +1,68 @@
+"""One immutable model, ready to be asked."""
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.domain.contents import ArtifactContents
+from app.domain.vocabulary import Vocabulary
+
+
+class LoadedModel(Protocol):
+    """What an index is made of; ``artifact.load.Artifact`` is one."""
+
+    @property
+    def model_id(self) -> str:
+        """Id under which it is published."""
+        ...
+
+    @property
+    def contents(self) -> ArtifactContents:
+        """The arrays, which may be mapped files."""
+        ...
+
+
+class ServingIndex:
+    """Vectors, vocabularies and what was seen when the model was trained; nothing in it ever changes."""
+
+    def __init__(self, model_id: str, contents: ArtifactContents) -> None:
+        self.model_id = model_id
+        self.contents = contents
+        self.users: Vocabulary = contents.users
+        self.items: Vocabulary = contents.items
+        self.item_vectors = contents.item_vectors  # (I, D)
+
+    @classmethod
+    def from_artifact(cls, artifact: LoadedModel) -> "ServingIndex":
+        """Index of a loaded artifact, whose mapped arrays it uses as they are."""
+        return cls(artifact.model_id, artifact.contents)
+
+    def user_vector(self, user_id: str) -> NDArray[np.float32] | None:
+        """(D,), None when the user is not known or had no edge: then the vector is only where training began."""
+        row = self.users.row(user_id)
+        return None if row is None or self.contents.user_degrees[row] == 0 else self.contents.user_vectors[row]
+
+    def seen_items(self, user_id: str) -> NDArray[np.int32]:
+        """Rows of the items that the user had seen, ascending; none for an unknown user."""
+        return self.contents.seen_items[self._seen(user_id)]
+
+    def seen_types(self, user_id: str) -> NDArray[np.uint32]:
+        """What the user had done with each of ``seen_items``; bit t stands for ``contents.types[t]``."""
+        return self.contents.seen_types[self._seen(user_id)]
+
+    def seen_pair(self, user_id: str, course_id: str) -> int:
+        """What the user had done with one course, as a bitmask; 0: nothing, or the model does not know them."""
+        row = self.items.row(course_id)
+        if row is None:
+            return 0
+        items = self.seen_items(user_id)
+        place = int(np.searchsorted(items, row))
+        return int(self.seen_types(user_id)[place]) if place < len(items) and items[place] == row else 0
+
+    def _seen(self, user_id: str) -> slice:
+        row = self.users.row(user_id)
+        if row is None:
+            return slice(0)
+        starts = self.contents.seen_indptr
+        return slice(int(starts[row]), int(starts[row + 1]))
