@@ -15,10 +15,12 @@ from app.errors import EmbeddedDatabaseError
 
 EXIT_PORT_IN_USE = 48
 LAST_LINES = 5
+FULL_BYTES = 2**20  # with less free the log is full too, and its last words are lost
+FULL = "the disk that holds {data_dir} is full; free some space, or choose another --data-dir"
 SENTENCES = {  # what is in the log: what to do about it
     "DBPathInUse": "the data directory {data_dir} is in use by another mongod; "
     "stop the `coursegraph up` that runs there, or choose another --data-dir",
-    "No space left on device": "the disk that holds {data_dir} is full; free some space, or choose another --data-dir",
+    "No space left on device": FULL,
     "[Pp]ermission denied|[Rr]ead-only": "mongod may not write to {data_dir}; make it this user's, "
     "or choose another --data-dir",
 }
@@ -68,6 +70,8 @@ def explain_exit(returncode: int, log: Sequence[str], data_dir: Path) -> str:
     for pattern, sentence in SENTENCES.items():
         if re.search(pattern, text):
             return sentence.format(data_dir=data_dir)
+    if shutil.disk_usage(data_dir).free < FULL_BYTES:
+        return FULL.format(data_dir=data_dir)
     last = "; ".join(map(_message, log[-LAST_LINES:])) or "nothing"
     how = f"was killed by signal {-returncode}" if returncode < 0 else f"ended with status {returncode}"
     return f"mongod {how}; its last words in {data_dir / 'mongod.log'}: {last}"
