@@ -116,6 +116,21 @@ async def test_an_outage_is_waited_out(tmp_path: Path) -> None:
         mongod.stop()
 
 
+async def test_a_takeover_waits_for_what_is_being_done_under_the_lease(database: Database) -> None:
+    lease = Lease(database, "late", SHORT)
+    fence = await lease.acquire()
+    assert fence is not None
+    for _ in range(2):  # not only the first touch changes the document
+        await touch(database, fence)
+    await asyncio.sleep(SHORT + 0.1)
+    async with await database.client.start_session() as session, session.start_transaction():
+        await touch_lease(database, fence, session)
+        taking = asyncio.create_task(Lease(database, "next", LONG).acquire())
+        await asyncio.sleep(SHORT)
+        assert not taking.done()
+    assert await taking == fence + 1
+
+
 async def test_what_is_done_under_the_lease_is_in_the_order_of_fences(database: Database) -> None:
     """Six contenders that are often too slow: nothing of an older fence ever follows something of a newer one."""
     order, refused = database["order"], 0
