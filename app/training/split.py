@@ -1,0 +1,80 @@
+"""Which interactions are held out to judge a model."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.graph.bipartite import BipartiteGraph
+
+SplitKind = Literal["time", "random"]
+
+TELLING_MS = 3_600_000  # an hour: rows of one bulk load, stamped as they came in, lie closer together
+RANDOM_SHARE = 0.1  # of the edges
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """A graph without some edges, and those edges: ``held_users[k]`` took ``held_items[k]``, sorted by user."""
+
+    train: BipartiteGraph
+    held_users: NDArray[np.int32]
+    held_items: NDArray[np.int32]
+    kind: SplitKind
+
+
+def split(graph: BipartiteGraph, rng: np.random.Generator) -> Split:
+    """Hold out each user's last edge where times tell which it is, else a tenth of the edges at random.
+
+    Every user keeps at least one edge.
+    """
+    if times_tell(graph):
+        return _separate(graph, _last_edges(graph), "time")
+    return _separate(graph, _random_edges(graph, rng), "random")
+
+
+def times_tell(graph: BipartiteGraph) -> bool:
+    """Whether most users with several edges made them over more than an hour."""
+    if graph.times is None:
+        return False
+    starts = graph.user_items.indptr[:-1][np.diff(graph.user_items.indptr) > 1]
+    ends = graph.user_items.indptr[1:][np.diff(graph.user_items.indptr) > 1]
+    if len(starts) == 0:
+        return False
+    users = np.repeat(np.arange(len(starts)), ends - starts)
+    edges = np.arange(len(users)) + np.repeat(starts - np.cumsum(ends - starts) + (ends - starts), ends - starts)
+    times = graph.times[edges]
+    first = np.full(len(starts), np.iinfo(np.int64).max)
+    last = np.full(len(starts), np.iinfo(np.int64).min)
+    np.minimum.at(first, users, times)
+    np.maximum.at(last, users, times)
+    return bool(np.mean(last - first > TELLING_MS) > 0.5)
+
+
+def _last_edges(graph: BipartiteGraph) -> NDArray[np.bool_]:
+    """Mask of the latest edge of each user with several; the later row of equal times."""
+    assert graph.times is not None
+    order = np.lexsort((graph.times, graph.edge_users()))  # stable, so users stay where they were
+    ends = graph.user_items.indptr[1:][np.diff(graph.user_items.indptr) > 1]
+    mask = np.zeros(graph.n_edges, np.bool_)
+    mask[order[ends - 1]] = True
+    return mask
+
+
+def _random_edges(graph: BipartiteGraph, rng: np.random.Generator) -> NDArray[np.bool_]:
+    mask = rng.random(graph.n_edges) < RANDOM_SHARE
+    kept = np.bincount(graph.edge_users()[~mask], minlength=graph.n_users)
+    starts = graph.user_items.indptr[:-1]
+    bare = (kept == 0) & (np.diff(graph.user_items.indptr) > 0)
+    mask[starts[bare]] = False
+    return mask
+
+
+def _separate(graph: BipartiteGraph, mask: NDArray[np.bool_], kind: SplitKind) -> Split:
+    return Split(
+        train=graph.without(mask),
+        held_users=graph.edge_users()[mask],
+        held_items=graph.user_items.indices[mask],
+        kind=kind,
+    )
