@@ -1,0 +1,85 @@
+"""What a process counts and measures, for Prometheus; one registry a process, no globals."""
+
+from prometheus_client import CollectorRegistry, Counter, GCCollector, Gauge, Histogram, ProcessCollector
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+# Seconds; an answer from memory takes well under a millisecond, a batch may take many seconds.
+_DURATION_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
+
+
+class Metrics:
+    """The metrics of one API process."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+        self._requests = Counter(
+            "coursegraph_http_requests", "Requests answered", ("method", "route", "status"), registry=self.registry
+        )
+        self._durations = Histogram(
+            "coursegraph_http_request_duration_seconds",
+            "Seconds from the request's head to the last byte of its answer",
+            ("method", "route"),
+            buckets=_DURATION_BUCKETS,
+            registry=self.registry,
+        )
+        self._recommendations = Counter(
+            "coursegraph_recommendations",
+            "Lists answered, by where they came from",
+            ("source",),
+            registry=self.registry,
+        )
+        self._rows = Counter(
+            "coursegraph_rows", "Rows of batches, by kind and outcome", ("kind", "outcome"), registry=self.registry
+        )
+        self.model = Gauge(
+            "coursegraph_served_model", "1 for the model that is served", ("model_id",), registry=self.registry
+        )
+        self.model_failures = Counter(
+            "coursegraph_model_load_failures", "Models that could not be loaded", registry=self.registry
+        )
+        self.change_stream_lag = Gauge(
+            "coursegraph_change_stream_lag_seconds",
+            "Seconds since the change stream was last heard of: how old the live overlay may be",
+            registry=self.registry,
+        )
+        self.history_lost = Counter(
+            "coursegraph_change_history_lost",
+            "Times the oplog no longer reached back far enough",
+            registry=self.registry,
+        )
+        # labels() takes a lock and checks its arguments each time, which the hot path need not.
+        self._request_children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        self._source_children: dict[str, Counter] = {}
+
+    def count_request(self, method: str, route: str, status: int, seconds: float) -> None:
+        """One request was answered."""
+        key = (method, route, status)
+        children = self._request_children.get(key)
+        if children is None:
+            children = self._request_children[key] = (
+                self._requests.labels(method, route, str(status)),
+                self._durations.labels(method, route),
+            )
+        counter, histogram = children
+        counter.inc()
+        histogram.observe(seconds)
+
+    def count_recommendation(self, source: str) -> None:
+        """One list was answered."""
+        child = self._source_children.get(source)
+        if child is None:
+            child = self._source_children[source] = self._recommendations.labels(source)
+        child.inc()
+
+    def count_rows(self, kind: str, accepted: int, rejected: int) -> None:
+        """A batch of users, courses or interactions was answered."""
+        self._rows.labels(kind, "accepted").inc(accepted)
+        self._rows.labels(kind, "rejected").inc(rejected)
+
+    def render(self) -> bytes:
+        """All of it in Prometheus' text format."""
+        return generate_latest(self.registry)
