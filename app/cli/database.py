@@ -5,8 +5,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from app.errors import SettingError
+from app.errors import SettingError, UnavailableError
 from app.settings import Settings
+from app.store.client import UNAVAILABLE_ERRORS
 from app.store.embedded import EmbeddedMongod
 
 
@@ -15,20 +16,25 @@ def database_uri(settings: Settings, data_dir: Path | None) -> Iterator[str]:
     """MONGODB_URI; without it the mongod of ``data_dir``: the one that runs there, else one started for the time being.
 
     Call it in the main thread and outside an event loop, since a started mongod ends with its thread.
-    Raises SettingError when there is neither, and EmbeddedDatabaseError.
+    Raises SettingError when there is neither, EmbeddedDatabaseError, and UnavailableError for what the driver raises
+    inside when the server is down.
     """
-    if settings.mongodb_uri is not None:
-        yield settings.mongodb_uri
-    elif data_dir is None:
-        raise SettingError("MONGODB_URI", None, "the address of a MongoDB replica set, or the option --data-dir")
-    elif _is_open(data_dir):
-        yield EmbeddedMongod(data_dir).uri
-    else:
-        mongod = EmbeddedMongod(data_dir)
+    with contextlib.ExitStack() as stack:
+        if settings.mongodb_uri is not None:
+            uri = settings.mongodb_uri
+        elif data_dir is None:
+            raise SettingError("MONGODB_URI", None, "the address of a MongoDB replica set, or the option --data-dir")
+        elif _is_open(data_dir):
+            uri = EmbeddedMongod(data_dir).uri
+        else:
+            mongod = EmbeddedMongod(data_dir)
+            stack.callback(mongod.stop)
+            uri = mongod.start()
         try:
-            yield mongod.start()
-        finally:
-            mongod.stop()
+            yield uri
+        except UNAVAILABLE_ERRORS as error:
+            reason = str(error).partition(", Timeout:")[0]  # what follows is the driver's view of the servers
+            raise UnavailableError(f"MongoDB does not answer: {reason}") from error
 
 
 def _is_open(data_dir: Path) -> bool:

@@ -1,14 +1,13 @@
 """Writing a batch of interactions beside others who write and delete at the same time.
 
-The order is: see that users and courses exist, write, see that they are still the same ones.  A deletion removes the
-record first and then only what was written before that (``RecordStore.delete``), so whichever way the two meet, either
-the deletion finds the rows, or the second look finds the record gone or created anew and the rows are written again.
+The order is: see that users and courses exist, write, see that none of them was deleted meanwhile.  A deletion removes
+the record first and then only what was written before that (``RecordStore.delete``), so whichever way the two meet,
+either the deletion finds the rows, or the second look finds the deletion and the rows are written again.
 """
 
 import asyncio
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 
 from bson import Timestamp
 from pymongo.operations import UpdateOne
@@ -19,11 +18,13 @@ from app.store.bulk import insert_new, update_each
 from app.store.client import Collection as MongoCollection
 from app.store.client import Database, Document, Session, operation_time, to_timestamp
 from app.store.courses import CourseStore
+from app.store.deletions import Gone, deletion_count, gone_since
 from app.store.keys import interaction_key
-from app.store.records import Incarnations, Written
+from app.store.records import Written
 from app.store.users import UserStore
 
 ATTEMPTS = 10  # at rows whose user or course is deleted meanwhile; to need a second one is already very rare
+REMEMBERED = 200_000  # ids; about 20 MB
 
 # The server puts its cluster time in the place of this when it inserts; other clocks would not order with deletions.
 SERVER_TIME = Timestamp(0, 0)
@@ -38,15 +39,29 @@ class InteractionsWritten(Written):
 
 
 @dataclass(frozen=True, slots=True)
-class _Records:
-    """The users and courses that a batch names, as far as they exist."""
+class _Known:
+    """Users and courses that exist."""
 
-    users: Incarnations
-    courses: Incarnations
+    users: set[str] = field(default_factory=set)
+    courses: set[str] = field(default_factory=set)
 
-    def of(self, row: Interaction) -> tuple[datetime | None, datetime | None]:
-        """When the row's user and its course were created; None: there is none."""
-        return self.users.get(row.user_id), self.courses.get(row.course_id)
+    def has(self, row: Interaction) -> bool:
+        """Whether the row's user and course are among them."""
+        return row.user_id in self.users and row.course_id in self.courses
+
+
+class KnownRecords:
+    """Remembers which users and courses exist, for as long as nobody deletes any."""
+
+    def __init__(self) -> None:
+        self._count = -1
+        self._known = _Known()
+
+    def at(self, count: int) -> _Known:
+        """What is known to exist while ``deletion_count`` is this; the caller adds what it finds."""
+        if count != self._count or len(self._known.users) + len(self._known.courses) > REMEMBERED:
+            self._count, self._known = count, _Known()
+        return self._known
 
 
 @dataclass(slots=True)
@@ -56,6 +71,7 @@ class _Batch:
     rows: Sequence[Interaction]
     keys: list[str]
     pending: Sequence[int]
+    inserted: set[int] = field(default_factory=set)  # by an earlier attempt
     created: int = 0
     updated: int = 0
     unchanged: int = 0
@@ -65,10 +81,10 @@ class _Batch:
         """The rows whose fate is open."""
         return [self.rows[position] for position in self.pending]
 
-    def set_unknown_aside(self, records: _Records) -> list[str]:
-        """Give up the pending rows that name no record; gives their keys."""
-        lost = {position for position in self.pending if None in records.of(self.rows[position])}
-        self.unknown += [(position, _unknown_error(self.rows[position], records)) for position in sorted(lost)]
+    def set_unknown_aside(self, known: _Known) -> list[str]:
+        """Give up the pending rows whose user or course is not known; gives their keys."""
+        lost = {position for position in self.pending if not known.has(self.rows[position])}
+        self.unknown += [(position, _unknown_error(self.rows[position], known)) for position in sorted(lost)]
         self.pending = [position for position in self.pending if position not in lost]
         return [self.keys[position] for position in lost]
 
@@ -81,20 +97,22 @@ class _Batch:
                 newest[self.keys[position]] = position
         return newest
 
-    def settle(self, inserted: Collection[int], overwritten: int, before: _Records, after: _Records) -> None:
-        """Count the pending rows whose records stayed the same; the others remain pending."""
-        open_, n_pending = [], len(self.pending)
-        if before != after:
-            open_ = [position for position in self.pending if not _same(self.rows[position], before, after)]
-        new = len(set(inserted).difference(open_))
-        old = min(overwritten, n_pending - len(open_) - new)
-        self.created += new
-        self.updated += old
-        self.unchanged += n_pending - len(open_) - new - old
+    def settle(self, inserted: Collection[int], overwritten: int, gone: Gone) -> None:
+        """Count the pending rows that were written for good; those whose user or course went remain pending."""
+        open_ = [position for position in self.pending if gone and _names(self.rows[position], gone)]
+        self.inserted.update(inserted)
+        n_created = len(self.inserted.difference(open_))
+        n_others = len(self.pending) - len(open_) - n_created
+        self.created += n_created
+        self.updated += min(overwritten, n_others)
+        self.unchanged += max(0, n_others - overwritten)
+        self.inserted.intersection_update(open_)
         self.pending = open_
 
 
-async def write_interactions(db: Database, rows: Sequence[Interaction], *, auto_create: bool) -> InteractionsWritten:
+async def write_interactions(
+    db: Database, rows: Sequence[Interaction], known_records: KnownRecords, *, auto_create: bool
+) -> InteractionsWritten:
     """Store the rows that are not older than what is there under the same key, in the batch or in the store.
 
     auto_create: create unknown users and courses as bare records; else their rows are given back as unknown.
@@ -104,26 +122,38 @@ async def write_interactions(db: Database, rows: Sequence[Interaction], *, auto_
     batch = _Batch(rows, keys, range(len(rows)))
     async with await db.client.start_session() as session:
         for attempt in range(ATTEMPTS):
-            before = await _records(db, batch.pending_rows(), create=auto_create)
-            if not auto_create:
-                lost = batch.set_unknown_aside(before)
-                if attempt:
-                    await _withdraw(db["interactions"], lost, session)
+            count = await deletion_count(db, session)
+            known = known_records.at(count)
+            await _look_up(db, batch.pending_rows(), known, create=auto_create)
+            lost = batch.set_unknown_aside(known)
+            if attempt and lost:
+                await _withdraw(db["interactions"], lost, session)
             inserted, overwritten = await _write(db["interactions"], batch, session)
-            after = await _records(db, batch.pending_rows(), create=False)
-            batch.settle(inserted, overwritten, before, after)
+            cluster_time = operation_time(session)
+            batch.settle(inserted, overwritten, await gone_since(db, count, session))
             if not batch.pending:
-                counts = batch.created, batch.updated, batch.unchanged
-                return InteractionsWritten(*counts, operation_time(session), batch.unknown)
+                return InteractionsWritten(batch.created, batch.updated, batch.unchanged, cluster_time, batch.unknown)
     raise UnavailableError("users or courses of these interactions are deleted as fast as they are created")
 
 
-async def _records(db: Database, rows: Iterable[Interaction], *, create: bool) -> _Records:
-    user_ids, course_ids = {row.user_id for row in rows}, {row.course_id for row in rows}
+async def unknown_rows(db: Database, rows: Sequence[Interaction]) -> list[tuple[int, HttpError]]:
+    """Positions of the rows whose user or course is not known now, with the error; nothing is written."""
+    known = _Known()
+    await _look_up(db, rows, known, create=False)
+    return [(position, _unknown_error(row, known)) for position, row in enumerate(rows) if not known.has(row)]
+
+
+async def _look_up(db: Database, rows: Iterable[Interaction], known: _Known, *, create: bool) -> None:
+    """Add the rows' users and courses to those that are known, as far as they exist or after they are created."""
+    user_ids = {row.user_id for row in rows}.difference(known.users)
+    course_ids = {row.course_id for row in rows}.difference(known.courses)
     users, courses = UserStore(db), CourseStore(db)
+    found_users, found_courses = await asyncio.gather(users.existing(user_ids), courses.existing(course_ids))
     if create:
-        return _Records(*await asyncio.gather(users.ensure(user_ids), courses.ensure(course_ids)))
-    return _Records(*await asyncio.gather(users.incarnations(user_ids), courses.incarnations(course_ids)))
+        await asyncio.gather(users.create_bare(user_ids - found_users), courses.create_bare(course_ids - found_courses))
+        found_users, found_courses = user_ids, course_ids
+    known.users.update(found_users)
+    known.courses.update(found_courses)
 
 
 async def _write(interactions: MongoCollection, batch: _Batch, session: Session) -> tuple[set[int], int]:
@@ -165,11 +195,9 @@ def _update(document: Document) -> UpdateOne:
     )
 
 
-def _unknown_error(row: Interaction, records: _Records) -> HttpError:
-    if row.user_id not in records.users:
-        return UnknownUserError(row.user_id)
-    return UnknownCourseError(row.course_id)
+def _unknown_error(row: Interaction, known: _Known) -> HttpError:
+    return UnknownCourseError(row.course_id) if row.user_id in known.users else UnknownUserError(row.user_id)
 
 
-def _same(row: Interaction, before: _Records, after: _Records) -> bool:
-    return None not in before.of(row) and before.of(row) == after.of(row)
+def _names(row: Interaction, gone: Gone) -> bool:
+    return (UserStore.collection, row.user_id) in gone or (CourseStore.collection, row.course_id) in gone

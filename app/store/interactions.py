@@ -4,9 +4,10 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from app.errors import HttpError
 from app.schemas.interactions import Interaction, StoredInteraction
 from app.store.client import Database, Document, operation_time
-from app.store.ingest import InteractionsWritten, write_interactions
+from app.store.ingest import InteractionsWritten, KnownRecords, unknown_rows, write_interactions
 from app.store.keys import SEPARATOR, interaction_key, split_key, with_prefix
 from app.store.records import Page
 
@@ -27,15 +28,23 @@ class RemovedInteractions:
 
 
 class InteractionStore:
-    """All interactions.  Every method may raise one of ``client.UNAVAILABLE_ERRORS``."""
+    """All interactions; a store that is kept remembers which users and courses exist, and so writes faster.
+
+    Every method may raise one of ``client.UNAVAILABLE_ERRORS``.
+    """
 
     def __init__(self, db: Database) -> None:
         self._db = db
         self._interactions = db["interactions"]
+        self._known = KnownRecords()
 
     async def write_many(self, rows: Sequence[Interaction], *, auto_create: bool) -> InteractionsWritten:
         """Create or update; see ``ingest.write_interactions``."""
-        return await write_interactions(self._db, rows, auto_create=auto_create)
+        return await write_interactions(self._db, rows, self._known, auto_create=auto_create)
+
+    async def unknown(self, rows: Sequence[Interaction]) -> list[tuple[int, HttpError]]:
+        """The rows that ``write_many`` would give back as unknown without ``auto_create``; nothing is written."""
+        return await unknown_rows(self._db, rows)
 
     async def delete(self, user_id: str, course_id: str, type_: str | None = None) -> RemovedInteractions:
         """Remove what a user did with a course, of one type or of all."""

@@ -17,13 +17,13 @@ from app.errors import InvalidValueError, NotFoundError
 from app.schemas.reports import Deleted
 from app.store.bulk import insert_new, update_each
 from app.store.client import Database, Document, Session, operation_time, to_timestamp
+from app.store.deletions import note_deletion
 from app.store.merge import merge_patch
+from app.store.transactions import in_transaction
 
 Item = TypeVar("Item")
 Given = TypeVar("Given", bound=BaseModel)
 Stored = TypeVar("Stored", bound=BaseModel)
-
-Incarnations = dict[str, datetime]  # when each record was created; another time: it was deleted and created anew
 
 STREAM_PAGE = 2_000  # records read at once for an export; a course with a long text has about 10 kB
 
@@ -116,20 +116,18 @@ class RecordStore(Generic[Given, Stored]):
         if changes.get(self.id_field, record_id) != record_id:
             raise InvalidValueError((self.id_field,), changes[self.id_field], f"{record_id!r}, the id in the path")
 
-        async def merge(session: Session) -> Document:
+        async def merge(session: Session) -> tuple[Document, Session]:
             document: Document | None = await self._records.find_one({"_id": record_id}, session=session)
             if document is None:
                 raise self.unknown(record_id)
-            present = self._fields(document)
-            merged = merge_patch(present, changes)
+            merged = merge_patch(self._fields(document), changes)
             _, content = self._encode(self.given.model_validate({**merged, self.id_field: record_id}))
             changed = {**document, **content, "updated_at": utc_now()}
             await self._records.replace_one({"_id": record_id}, changed, session=session)
-            return changed
+            return changed, session
 
-        async with await self._db.client.start_session() as session:
-            document: Document = await session.with_transaction(merge)
-            return Patched(self._decode(document), operation_time(session))
+        document, session = await in_transaction(self._db, merge)
+        return Patched(self._decode(document), operation_time(session))
 
     async def delete(self, record_id: str) -> Erased:
         """Remove a record, then the interactions that name it; raises the kind's NotFoundError if there was neither.
@@ -137,27 +135,32 @@ class RecordStore(Generic[Given, Stored]):
         Only interactions written before the record went are removed: one written since belongs to a record
         that was created anew, and its writer may already have been told that it is stored.
         """
+
+        async def remove(session: Session) -> tuple[int, Session]:
+            result = await self._records.delete_one({"_id": record_id}, session=session)
+            if result.deleted_count:
+                await note_deletion(self._db, self.collection, record_id, session)
+            return result.deleted_count, session
+
+        n_records, transaction = await in_transaction(self._db, remove)
+        gone_at = to_timestamp(operation_time(transaction))
         async with await self._db.client.start_session() as session:
-            record = await self._records.delete_one({"_id": record_id}, session=session)
-            gone_at = to_timestamp(operation_time(session))
             written_before = {**self.interactions_of(record_id), "written_at": {"$lte": gone_at}}
             interactions = await self._db["interactions"].delete_many(written_before, session=session)
-            if not record.deleted_count and not interactions.deleted_count:
+            # Without a record there may be interactions still, when a deletion was broken off.
+            if not n_records and not interactions.deleted_count:
                 raise self.unknown(record_id)
-            counts = {self.collection: record.deleted_count, "interactions": interactions.deleted_count}
+            counts = {self.collection: n_records, "interactions": interactions.deleted_count}
             return Erased(Deleted(**counts), operation_time(session))
 
-    async def ensure(self, ids: Collection[str]) -> Incarnations:
-        """The ``incarnations`` after those that do not exist are created as bare records: nothing but an id."""
-        found = await self.incarnations(ids)
-        missing = set(ids).difference(found)
-        if missing:
-            now = utc_now()
-            documents = [{"_id": record_id, "created_at": now, "updated_at": now} for record_id in missing]
-            async with await self._db.client.start_session() as session:
-                await insert_new(self._records, documents, session)
-            found |= await self.incarnations(missing)  # another may have created some of them
-        return found
+    async def create_bare(self, ids: Collection[str]) -> None:
+        """Create records that are nothing but an id; those that exist stay as they are."""
+        if not ids:
+            return
+        now = utc_now()
+        documents = [{"_id": record_id, "created_at": now, "updated_at": now} for record_id in ids]
+        async with await self._db.client.start_session() as session:
+            await insert_new(self._records, documents, session)
 
     # --- reading
 
@@ -192,14 +195,10 @@ class RecordStore(Generic[Given, Stored]):
 
     async def existing(self, ids: Collection[str]) -> set[str]:
         """Those of the ids that are known."""
-        return set(await self.incarnations(ids))
-
-    async def incarnations(self, ids: Collection[str]) -> Incarnations:
-        """When each of those records was created, as far as they exist."""
         if not ids:
-            return {}
-        found = self._records.find({"_id": {"$in": list(ids)}}, {"created_at": 1})
-        return {document["_id"]: document["created_at"] for document in await found.to_list(None)}
+            return set()
+        found = await self._records.find({"_id": {"$in": list(ids)}}, {"_id": 1}).to_list(None)
+        return {document["_id"] for document in found}
 
     # --- documents
 
