@@ -21,6 +21,9 @@
     │   └── UnavailableError        503 unavailable, with Retry-After
     ├── SettingError                a setting has a value that it cannot have
     ├── EmbeddedDatabaseError       the embedded mongod could not be started
+    ├── ListenError                 the API cannot listen where it was told to
+    ├── ChildFailedError            a process that `up` or `serve` starts ends again and again
+    ├── MissingExtraError           a command needs an optional part of the installation
     ├── ServiceError                a command asked a running service, and it did not do what was wanted
     ├── ImportFileError             a file given to import cannot be read as what it claims to be
     ├── LeaseLostError              this worker's right to train and publish has passed on
@@ -159,12 +162,12 @@ class TooLargeError(HttpError):
 
 
 class UnsupportedMediaError(HttpError):
-    """The content type is not one that this call takes."""
+    """The content type, or the coding of the content, is not one that this call takes."""
 
     status, slug, title = 415, "unsupported_media_type", "Unsupported media type"
 
-    def __init__(self, content_type: str, wanted: str) -> None:
-        super().__init__(f"Content-Type {content_type!r} is not taken here; wanted {wanted}")
+    def __init__(self, value: str, wanted: str, *, header: str = "Content-Type") -> None:
+        super().__init__(f"{header} {value!r} is not taken here; wanted {wanted}")
 
 
 class InvalidValueError(HttpError):
@@ -223,6 +226,27 @@ class SettingError(CourseGraphError):
 
 class EmbeddedDatabaseError(CourseGraphError):
     """The embedded mongod could not be started; the message says what to do."""
+
+
+class ListenError(CourseGraphError):
+    """The API cannot listen where it was told to."""
+
+    def __init__(self, host: str, port: int, reason: str) -> None:
+        super().__init__(f"cannot listen on {host} port {port}: {reason}; choose another with --host and --port")
+
+
+class ChildFailedError(CourseGraphError):
+    """A process that this one starts ends again and again before it did anything."""
+
+    def __init__(self, name: str, reason: str, attempts: int) -> None:
+        super().__init__(f"{name} does not start, given up after {attempts} attempts: {reason}")
+
+
+class MissingExtraError(CourseGraphError):
+    """A command needs an optional part of the installation that is not there."""
+
+    def __init__(self, module: str, extra: str) -> None:
+        super().__init__(f"the Python package {module} is not installed; pip install 'coursegraph[{extra}]'")
 
 
 class ServiceError(CourseGraphError):
