@@ -68,10 +68,12 @@ class Settings(BaseSettings):
         description="How layers 0..K become one vector: `sum`, as in the notebook, or `mean`, as in the paper",
     )
     loss: Literal["bpr"] = Field("bpr", description="Training loss")
-    epochs: int = Field(100, ge=1, le=100_000, description="Most passes over the interactions in a run")
-    batch_size: PositiveInt = Field(2048, description="Interactions in a step")
-    learning_rate: PositiveFloat = Field(0.01, description="Step size of Adam")
-    l2_weight: NonNegativeFloat = Field(1e-4, description="Weight of the squared length of layer-0 vectors")
+    epochs: int = Field(40, ge=1, le=100_000, description="Most passes over the interactions in a run")
+    batch_size: PositiveInt | None = Field(
+        None, description="Interactions in a step; unset: 2,048, or more where an epoch would have over 50 steps"
+    )
+    learning_rate: PositiveFloat = Field(0.005, description="Step size of Adam")
+    l2_weight: NonNegativeFloat = Field(0.05, description="Weight of the squared length of layer-0 vectors")
     seed: int = Field(0, ge=0, lt=2**63, description="Start of all randomness; equal seeds give equal models on CPU")
     interaction_weights: Weights = Field(
         {"view": 1.0, "like": 1.0, "enroll": 1.0, "complete": 1.0, "dislike": 0.0, "drop": 0.0},
@@ -91,6 +93,14 @@ class Settings(BaseSettings):
         15.0,
         ge=1.0,
         description="After this long without a heartbeat another worker takes over (three are missed)",
+    )
+
+    # --- requests
+    body_limit_bytes: PositiveInt = Field(
+        32 * 2**20, description="Largest JSON body in bytes, unpacked; NDJSON is read line by line and has no limit"
+    )
+    spool_limit_bytes: PositiveInt = Field(
+        2**30, description="Most bytes of NDJSON put on disk while all of it is checked for on_error=abort"
     )
 
     # --- serving
