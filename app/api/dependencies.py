@@ -1,0 +1,108 @@
+"""What routers are given: the only way from HTTP to the stores and to serving."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from fastapi import Depends, Query, Request
+
+from app.api.live import Live
+from app.api.service import CourseService, InteractionService, UserService
+from app.errors import InvalidValueError
+from app.schemas.fields import Id
+from app.schemas.pages import decode_cursor
+from app.serving.options import Options, RankedList
+from app.store.interactions import InteractionStore
+from app.store.models import ModelStore
+from app.store.runs import RunStore
+from app.telemetry.metrics import Metrics
+
+__all__ = ["Options", "RankedList"]
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What one API process works with; opened and closed by its lifespan."""
+
+    users: UserService
+    courses: CourseService
+    interactions: InteractionService
+    runs: RunStore
+    models: ModelStore
+    live: Live
+    metrics: Metrics
+    interaction_types: tuple[str, ...]
+    training_settings: dict[str, Any]
+
+
+def get_services(request: Request) -> Services:
+    """The services of this process."""
+    services: Services = request.state.services
+    return services
+
+
+async def services_of(request: Request) -> Services:
+    """The same, as a dependency that needs no thread."""
+    return get_services(request)
+
+
+async def users_of(request: Request) -> UserService:
+    """Users."""
+    return get_services(request).users
+
+
+async def courses_of(request: Request) -> CourseService:
+    """Courses."""
+    return get_services(request).courses
+
+
+async def interactions_of(request: Request) -> InteractionService:
+    """Interactions."""
+    return get_services(request).interactions
+
+
+async def interaction_store_of(request: Request) -> InteractionStore:
+    """Interactions as they are stored."""
+    return get_services(request).interactions.store
+
+
+async def runs_of(request: Request) -> RunStore:
+    """Training runs."""
+    return get_services(request).runs
+
+
+async def models_of(request: Request) -> ModelStore:
+    """Models."""
+    return get_services(request).models
+
+
+async def live_of(request: Request) -> Live:
+    """What is served."""
+    return get_services(request).live
+
+
+async def after_of(
+    cursor: Annotated[str | None, Query(description="`next_cursor` of the page before")] = None,
+) -> str | None:
+    """Where the page begins.  Raises InvalidValueError."""
+    if cursor is None:
+        return None
+    try:
+        return decode_cursor(cursor)
+    except ValueError:
+        raise InvalidValueError(("query", "cursor"), cursor, "the next_cursor of an earlier page") from None
+
+
+AllServices = Annotated[Services, Depends(services_of)]
+Users = Annotated[UserService, Depends(users_of)]
+Courses = Annotated[CourseService, Depends(courses_of)]
+Interactions = Annotated[InteractionService, Depends(interactions_of)]
+StoredInteractions = Annotated[InteractionStore, Depends(interaction_store_of)]
+Runs = Annotated[RunStore, Depends(runs_of)]
+Models = Annotated[ModelStore, Depends(models_of)]
+Serving = Annotated[Live, Depends(live_of)]
+
+Limit = Annotated[int, Query(ge=1, le=1000, description="Most rows in the page")]
+After = Annotated[str | None, Depends(after_of)]
+OnError = Annotated[Literal["skip", "abort"], Query(description="`abort`: write nothing if any row is bad")]
+DryRun = Annotated[bool, Query(description="Check the rows and write nothing")]
+PathId = Id

@@ -1,0 +1,76 @@
+"""One pure ASGI middleware round every request: its id, its metrics, its line in the log, and bugs as 500."""
+
+import logging
+import re
+import time
+from os import urandom
+from typing import Any
+
+from fastapi import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.api.exception_handlers import bug_response
+from app.telemetry.logging import request_id
+from app.telemetry.metrics import Metrics
+
+logger = logging.getLogger("app.request")
+
+HEADER = b"x-request-id"
+_ACCEPTABLE = re.compile(rb"[!-~]{1,128}")  # printable ASCII, so that it can stand in a header and a log line
+_CLOSED = 499  # the caller went away before there was an answer; nginx's number for it
+_METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
+
+
+class RequestMiddleware:
+    """Outermost of ours, and the only one: each more would cost every request."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        id_ = _given_id(scope) or urandom(8).hex().encode()
+        token = request_id.set(id_.decode())
+        status = 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message.setdefault("headers", [])
+                message["headers"] = [*message["headers"], (HEADER, id_)]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        except Exception:
+            logger.exception("%s %r failed", scope["method"], scope["path"])
+            if status:  # half of an answer is out: break the connection off, so that it cannot pass for whole
+                raise
+            await bug_response(Request(scope))(scope, receive, send_with_id)
+        finally:
+            self._note(scope, status or _CLOSED, time.perf_counter() - began)
+            request_id.reset(token)
+
+    def _note(self, scope: Scope, status: int, seconds: float) -> None:
+        method, route = scope["method"], scope.get("route")
+        self._metrics.count_request(
+            method if method in _METHODS else "other", "unmatched" if route is None else route.path, status, seconds
+        )
+        quiet = status < 400 or scope["path"].startswith("/health/")  # probes ask all the time; their checks are logged
+        level = logging.DEBUG if quiet else logging.INFO if status < 500 else logging.WARNING
+        if logger.isEnabledFor(level):
+            fields: dict[str, Any] = {"status": status, "milliseconds": round(seconds * 1000, 2)}
+            logger.log(level, "%s %r", method, scope["path"], extra=fields)
+
+
+def _given_id(scope: Scope) -> bytes | None:
+    for name, value in scope["headers"]:
+        if name == HEADER:
+            return value if _ACCEPTABLE.fullmatch(value) else None
+    return None

@@ -1,0 +1,46 @@
+"""Everything as NDJSON."""
+
+from collections.abc import AsyncIterator
+from typing import Any, Literal
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+from starlette.responses import StreamingResponse
+
+from app.api.dependencies import AllServices
+from app.api.routing import Route
+from app.schemas.problems import problem_responses
+
+router = APIRouter(prefix="/export", tags=["operations"], route_class=Route)
+CHUNK_ROWS = 500  # lines sent at once
+
+
+@router.get(
+    "/{kind}",
+    operation_id="export_rows",
+    summary="Export users, courses or interactions",
+    response_class=StreamingResponse,
+    responses={
+        200: {"content": {"application/x-ndjson": {"schema": {"type": "string"}}}, "description": "One row a line"},
+        **problem_responses(),
+    },
+)
+async def export_rows(kind: Literal["users", "courses", "interactions"], services: AllServices) -> StreamingResponse:
+    """Lines that POST takes back unchanged."""
+    stores: dict[str, Any] = {
+        "users": services.users.store,
+        "courses": services.courses.store,
+        "interactions": services.interactions.store,
+    }
+    await stores[kind].count()  # a database that is away is a 503, not half an answer
+    return StreamingResponse(_lines(stores[kind].stream()), media_type="application/x-ndjson")
+
+
+async def _lines(rows: AsyncIterator[BaseModel]) -> AsyncIterator[str]:
+    lines: list[str] = []
+    async for row in rows:
+        lines.append(row.model_dump_json() + "\n")
+        if len(lines) == CHUNK_ROWS:
+            yield "".join(lines)
+            lines.clear()
+    yield "".join(lines)

@@ -1,0 +1,100 @@
+"""Interactions."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel
+
+from app.api.batches import BatchKind, take_batch
+from app.api.dependencies import (
+    After,
+    AllServices,
+    DryRun,
+    Interactions,
+    Limit,
+    OnError,
+    PathId,
+    StoredInteractions,
+)
+from app.api.routing import Route
+from app.schemas.interactions import Interaction, StoredInteraction
+from app.schemas.pages import PageOf, encode_cursor
+from app.schemas.problems import problem_responses
+from app.schemas.reports import BatchReport
+
+router = APIRouter(prefix="/interactions", tags=["interactions"], route_class=Route)
+ROWS = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "oneOf": [
+                        {"type": "object"},
+                        {"type": "array", "maxItems": 10_000, "items": {"type": "object"}},
+                    ]
+                },
+                "example": [{"user_id": "ada", "course_id": "python", "type": "complete"}],
+            },
+            "application/x-ndjson": {
+                "schema": {"type": "string"},
+                "example": '{"user_id": "ada", "course_id": "python"}\n',
+            },
+        },
+    }
+}
+
+
+class RemovedCount(BaseModel):
+    """How many interactions were removed."""
+
+    deleted: int
+
+
+@router.post(
+    "",
+    operation_id="write_interactions",
+    summary="Create or update interactions",
+    responses=problem_responses(400, 413, 415),
+    openapi_extra=ROWS,
+)
+async def write_interactions(
+    request: Request,
+    services: AllServices,
+    on_error: OnError = "skip",
+    dry_run: DryRun = False,
+    auto_create: Annotated[bool, Query(description="Create unknown users and courses as bare records")] = True,
+) -> BatchReport:
+    """One object, a JSON array of up to 10,000, or NDJSON of any length.
+
+    The key is (user_id, course_id, type): sending it again is an update, and an older timestamp never overwrites a
+    newer one.
+    """
+    interactions = services.interactions.with_auto_create(auto_create)
+    kind = BatchKind(Interaction, interactions.write, interactions.check, services.interaction_types)
+    return await take_batch(request, kind, on_error=on_error, dry_run=dry_run)
+
+
+@router.get("", operation_id="list_interactions", summary="List interactions", responses=problem_responses())
+async def list_interactions(  # noqa: PLR0917 - the framework calls it by name
+    interactions: StoredInteractions,
+    after: After,
+    limit: Limit = 100,
+    user_id: PathId | None = None,
+    course_id: PathId | None = None,
+    type: PathId | None = None,  # noqa: A002 - the name in the contract
+) -> PageOf[StoredInteraction]:
+    """Interactions that fit all that is given, in the order of their keys."""
+    page = await interactions.page(limit, after, user_id=user_id, course_id=course_id, type_=type)
+    return PageOf[StoredInteraction](items=page.items, next_cursor=encode_cursor(page.after))
+
+
+@router.delete("", operation_id="delete_interactions", summary="Remove interactions", responses=problem_responses())
+async def delete_interactions(
+    interactions: Interactions,
+    user_id: PathId,
+    course_id: PathId,
+    type: PathId | None = None,  # noqa: A002 - the name in the contract
+) -> RemovedCount:
+    """Removes what the user did with the course, of one type or of all."""
+    return RemovedCount(deleted=await interactions.delete(user_id, course_id, type))

@@ -1,0 +1,81 @@
+"""Training runs."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from fastapi import APIRouter, Response
+from sse_starlette import EventSourceResponse, ServerSentEvent
+
+from app.api.dependencies import After, AllServices, Limit, Runs
+from app.api.routing import Route
+from app.schemas.pages import PageOf, encode_cursor
+from app.schemas.problems import problem_responses
+from app.schemas.training import Run
+
+router = APIRouter(prefix="/training/runs", tags=["training"], route_class=Route)
+EVENT_SECONDS = 0.5  # between two looks at a run; the worker writes as often
+
+
+@router.post(
+    "",
+    status_code=202,
+    operation_id="request_run",
+    summary="Ask for a training run now",
+    responses=problem_responses(409),
+)
+async def request_run(services: AllServices, response: Response) -> Run:
+    """A worker begins it within a second or so; one that is already waiting or running is answered with 409."""
+    run = await services.runs.request("request", services.training_settings)
+    response.headers["Location"] = f"/training/runs/{run.run_id}"
+    return run
+
+
+@router.get("", operation_id="list_runs", summary="List training runs", responses=problem_responses(404))
+async def list_runs(runs: Runs, after: After, limit: Limit = 100) -> PageOf[Run]:
+    """Newest first."""
+    page = await runs.page(limit, after)
+    return PageOf[Run](items=page.items, next_cursor=encode_cursor(page.after))
+
+
+@router.get("/{run_id}", operation_id="get_run", summary="Get a training run", responses=problem_responses(404))
+async def get_run(run_id: str, runs: Runs) -> Run:
+    """Its status, progress, losses and metrics."""
+    return await runs.get(run_id)
+
+
+@router.get(
+    "/{run_id}/events",
+    operation_id="watch_run",
+    summary="Watch a training run",
+    response_class=EventSourceResponse,
+    responses=problem_responses(404),
+)
+async def watch_run(run_id: str, runs: Runs) -> EventSourceResponse:
+    """Server-sent events `run`, each with the run as JSON, to its end."""
+    run = await runs.get(run_id)  # 404 before the stream begins
+
+    async def events(run: Run) -> AsyncIterator[ServerSentEvent]:
+        sent = None
+        while True:
+            text = run.model_dump_json()
+            if text != sent:
+                yield ServerSentEvent(data=text, event="run")
+                sent = text
+            if run.ended_at is not None:
+                return
+            await asyncio.sleep(EVENT_SECONDS)
+            run = await runs.get(run_id)
+
+    return EventSourceResponse(events(run))
+
+
+@router.post(
+    "/{run_id}/cancel",
+    status_code=202,
+    operation_id="cancel_run",
+    summary="Cancel a training run",
+    responses=problem_responses(404, 409),
+)
+async def cancel_run(run_id: str, runs: Runs) -> Run:
+    """A waiting run ends at once, a running one at its next step."""
+    return await runs.request_cancel(run_id)

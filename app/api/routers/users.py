@@ -1,0 +1,109 @@
+"""Users."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Request, Response
+
+from app.api.batches import BatchKind, take_batch
+from app.api.dependencies import After, DryRun, Limit, OnError, PathId, StoredInteractions, Users
+from app.api.routing import Route
+from app.errors import InvalidValueError
+from app.schemas.interactions import StoredInteraction
+from app.schemas.pages import PageOf, encode_cursor
+from app.schemas.problems import problem_responses
+from app.schemas.reports import BatchReport, Deleted
+from app.schemas.users import StoredUser, User, UserBody
+
+router = APIRouter(prefix="/users", tags=["users"], route_class=Route)
+ROWS = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {"type": "array", "maxItems": 10_000, "items": {"type": "object"}},
+                "example": [{"user_id": "ada", "interests": ["statistics"]}],
+            },
+            "application/x-ndjson": {"schema": {"type": "string"}, "example": '{"user_id": "ada"}\n'},
+        },
+    }
+}
+
+
+@router.post(
+    "",
+    operation_id="write_users",
+    summary="Create or replace many users",
+    responses=problem_responses(400, 413, 415),
+    openapi_extra=ROWS,
+)
+async def write_users(
+    request: Request, users: Users, on_error: OnError = "skip", dry_run: DryRun = False
+) -> BatchReport:
+    """A JSON array of up to 10,000 users, or NDJSON of any length; every row that is not written is named."""
+    kind = BatchKind(User, users.write, users.check)
+    return await take_batch(request, kind, on_error=on_error, dry_run=dry_run)
+
+
+@router.get("", operation_id="list_users", summary="List users", responses=problem_responses())
+async def list_users(users: Users, after: After, limit: Limit = 100) -> PageOf[StoredUser]:
+    """Users in the order of their ids."""
+    page = await users.store.page(limit, after)
+    return PageOf[StoredUser](items=page.items, next_cursor=encode_cursor(page.after))
+
+
+@router.get("/{user_id}", operation_id="get_user", summary="Get a user", responses=problem_responses(404))
+async def get_user(user_id: PathId, users: Users) -> StoredUser:
+    """The user as it is stored."""
+    return await users.store.get(user_id)
+
+
+@router.put(
+    "/{user_id}",
+    operation_id="put_user",
+    summary="Create or replace a user",
+    responses={201: {"model": StoredUser, "description": "Created"}, **problem_responses(400)},
+)
+async def put_user(user_id: PathId, body: UserBody, users: Users, response: Response) -> StoredUser:
+    """What the body leaves out gets its default."""
+    if body.user_id not in {None, user_id}:
+        raise InvalidValueError(("body", "user_id"), body.user_id, f"{user_id!r}, the id in the path, or none")
+    user = User(user_id=user_id, **body.model_dump(exclude={"user_id"}))
+    response.status_code = 201 if await users.put(user) else 200
+    return await users.store.get(user_id)
+
+
+@router.patch(
+    "/{user_id}",
+    operation_id="patch_user",
+    summary="Change some fields of a user",
+    responses=problem_responses(400, 404),
+)
+async def patch_user(
+    user_id: PathId, changes: Annotated[dict[str, Any], Body(examples=[{"interests": {"logic": 1}}])], users: Users
+) -> StoredUser:
+    """JSON merge (RFC 7396): what is absent stays, null clears."""
+    return await users.patch(user_id, changes)
+
+
+@router.delete("/{user_id}", operation_id="delete_user", summary="Erase a user", responses=problem_responses(404))
+async def delete_user(user_id: PathId, users: Users) -> Deleted:
+    """Erases the user and all interactions; counts what was erased."""
+    return await users.delete(user_id)
+
+
+@router.get(
+    "/{user_id}/interactions",
+    operation_id="list_user_interactions",
+    summary="List what a user did, newest first",
+    tags=["interactions"],
+    responses=problem_responses(),
+)
+async def list_user_interactions(
+    user_id: PathId, interactions: StoredInteractions, after: After, limit: Limit = 100
+) -> PageOf[StoredInteraction]:
+    """Interactions of one user, newest first."""
+    try:
+        page = await interactions.of_user(user_id, limit, after)
+    except ValueError:
+        raise InvalidValueError(("query", "cursor"), after, "the next_cursor of an earlier page") from None
+    return PageOf[StoredInteraction](items=page.items, next_cursor=encode_cursor(page.after))

@@ -1,0 +1,80 @@
+"""Routes that refuse what they do not know: query parameters nobody reads, bodies of another type."""
+
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.dependencies.utils import get_flat_params
+from fastapi.exceptions import RequestValidationError
+from fastapi.params import Cookie, Header, Path
+from fastapi.routing import APIRoute
+
+from app.api.bodies import JSON, MERGE_PATCH, ParsedRequest, media_type, parse_json, read_json
+from app.errors import UnsupportedMediaError
+
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+class Route(APIRoute):
+    """A route on which a mistyped query parameter is an error and not silently ignored."""
+
+    def get_route_handler(self) -> Handler:
+        """FastAPI's handler behind our own checks of the query and the body."""
+        inner = super().get_route_handler()
+        # The fields of a query model come as plain fields, so what is left out is what is something else.
+        params = get_flat_params(self.dependant)
+        known = tuple(param.alias for param in params if not isinstance(param.field_info, Path | Header | Cookie))
+        takes_body = self.body_field is not None
+
+        async def handle(request: Request) -> Response:
+            if request.scope["query_string"]:
+                refuse_unknown(request.query_params, known)
+            return await inner(await _parsed(request) if takes_body else request)
+
+        return handle
+
+
+def refuse_unknown(given: Mapping[str, str], known: tuple[str, ...]) -> None:
+    """Raises RequestValidationError that names the parameters which are not known."""
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        wanted = f"wanted one of {', '.join(known)}" if known else "this call takes none"
+        raise RequestValidationError(
+            [
+                {
+                    "type": "unknown_parameter",
+                    "loc": ("query", name),
+                    "msg": f"unknown parameter; {wanted}",
+                    "input": given[name],
+                }
+                for name in unknown
+            ]
+        )
+
+
+async def _parsed(request: Request) -> Request:
+    """The request with its JSON body.  An empty body without a type is none."""
+    kind = media_type(request)
+    if kind not in {JSON, MERGE_PATCH, ""}:
+        raise UnsupportedMediaError(kind, JSON)
+    body = await read_json(request, request.app.state.body_limit_bytes)
+    if not kind and not body:
+        return request_without_body(request)
+    if not kind:
+        raise UnsupportedMediaError(kind, JSON)
+    return ParsedRequest(request, body, parse_json(body))
+
+
+def request_without_body(request: Request) -> Request:
+    """The same request, its (empty) body read."""
+    return ParsedRequest(request, b"", None)
+
+
+def clean_operation_id(route: APIRoute) -> str:
+    """The name of the function: client generators make names of it."""
+    return route.name
+
+
+def router(tag: str, route_class: type[APIRoute] = Route) -> APIRouter:
+    """A router whose routes all have this tag."""
+    return APIRouter(tags=[tag], route_class=route_class, generate_unique_id_function=clean_operation_id)

@@ -1,0 +1,132 @@
+"""Writes: stored first, then known to this process at once."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from app.api.batches import Outcome, Unknown
+from app.api.live import Live
+from app.domain.changes import Change, CourseChanged, InteractionChanged, UserChanged
+from app.errors import InvalidValueError
+from app.schemas.courses import Course, StoredCourse
+from app.schemas.interactions import Interaction
+from app.schemas.reports import Deleted
+from app.schemas.rows import describe_problem
+from app.schemas.users import StoredUser, User
+from app.store.courses import course_facts
+from app.store.interactions import InteractionStore
+from app.store.records import RecordStore
+
+Given = TypeVar("Given", bound=BaseModel)
+Stored = TypeVar("Stored", bound=BaseModel)
+
+
+class RecordService(Generic[Given, Stored]):
+    """Users or courses."""
+
+    def __init__(self, store: RecordStore[Given, Stored], live: Live) -> None:
+        self.store, self._live = store, live
+
+    def written(self, record: Given | Stored, cluster_time: int) -> Change | None:
+        """What serving must know of a record that was written."""
+        raise NotImplementedError
+
+    def removed(self, record_id: str, cluster_time: int) -> Change:
+        """What serving must know of a record that was removed."""
+        raise NotImplementedError
+
+    async def put(self, record: Given) -> bool:
+        """Create or replace; whether it was created."""
+        return (await self._write([record])).created == 1
+
+    async def write(self, records: list[Given]) -> Outcome:
+        """Create or replace many."""
+        return await self._write(records)
+
+    async def check(self, records: list[Given]) -> Unknown:
+        """Every valid record can be written."""
+        return []
+
+    async def patch(self, record_id: str, changes: Mapping[str, Any]) -> Stored:
+        """Merge into a record.  Raises NotFoundError, InvalidValueError."""
+        try:
+            patched = await self.store.patch(record_id, changes)
+        except ValidationError as error:
+            first = error.errors()[0]
+            described = describe_problem(first, self.store.given).partition("wanted ")[2] or first["msg"]
+            raise InvalidValueError(("body", *first["loc"]), first["input"], described) from None
+        self._tell(patched.record, patched.cluster_time)
+        return patched.record
+
+    async def delete(self, record_id: str) -> Deleted:
+        """Erase a record and what names it.  Raises NotFoundError."""
+        erased = await self.store.delete(record_id)
+        self._live.apply_local([self.removed(record_id, erased.cluster_time)])
+        return erased.deleted
+
+    async def _write(self, records: Sequence[Given]) -> Outcome:
+        written = await self.store.put_many(records)
+        for record in records:
+            self._tell(record, written.cluster_time)
+        return Outcome(written.created, written.updated, written.unchanged, [])
+
+    def _tell(self, record: Given | Stored, cluster_time: int) -> None:
+        change = self.written(record, cluster_time)
+        if change is not None:
+            self._live.apply_local([change])
+
+
+class UserService(RecordService[User, StoredUser]):
+    """Users."""
+
+    def written(self, record: User | StoredUser, cluster_time: int) -> None:
+        """Nothing in a user's record is served from."""
+
+    def removed(self, record_id: str, cluster_time: int) -> Change:
+        """The vector is nobody's any more."""
+        return UserChanged(cluster_time, record_id, removed=True)
+
+
+class CourseService(RecordService[Course, StoredCourse]):
+    """Courses."""
+
+    def written(self, record: Course | StoredCourse, cluster_time: int) -> Change:
+        """Filters look at it."""
+        return CourseChanged(cluster_time, record.course_id, course_facts(record.__dict__))
+
+    def removed(self, record_id: str, cluster_time: int) -> Change:
+        """It is recommended no more."""
+        return CourseChanged(cluster_time, record_id, None)
+
+
+class InteractionService:
+    """Interactions."""
+
+    def __init__(self, store: InteractionStore, live: Live, *, auto_create: bool = True) -> None:
+        self.store, self._live, self._auto_create = store, live, auto_create
+
+    def with_auto_create(self, auto_create: bool) -> "InteractionService":
+        """The same, creating unknown users and courses or not."""
+        return InteractionService(self.store, self._live, auto_create=auto_create)
+
+    async def write(self, rows: list[Interaction]) -> Outcome:
+        """Create or update many."""
+        written = await self.store.write_many(rows, auto_create=self._auto_create)
+        refused = {position for position, _ in written.unknown}
+        self._live.apply_local(
+            InteractionChanged(written.cluster_time, row.user_id, row.course_id, row.type, removed=False)
+            for position, row in enumerate(rows)
+            if position not in refused
+        )
+        return Outcome(written.created, written.updated, written.unchanged, written.unknown)
+
+    async def check(self, rows: list[Interaction]) -> Unknown:
+        """Rows whose user or course is not known and would not be created."""
+        return [] if self._auto_create else await self.store.unknown(rows)
+
+    async def delete(self, user_id: str, course_id: str, type_: str | None) -> int:
+        """Remove; how many there were."""
+        removed = await self.store.delete(user_id, course_id, type_)
+        self._live.apply_local(InteractionChanged(removed.cluster_time, *key, removed=True) for key in removed.keys)
+        return len(removed.keys)
