@@ -38,6 +38,7 @@ class Trainer:
         self.device = choose_device(config.device)
         self._rng = np.random.default_rng(config.seed)
         self._sampler = UnseenSampler(graph)
+        self._batch_size = config.batch_for(graph.n_edges)
         self._propagate = Propagation(normalised_adjacency(graph), config.n_layers, config.combination, self.device)
         self._layer0 = torch.tensor(initial, device=self.device)
         self._adam = torch.optim.Adam([self._layer0], lr=config.learning_rate, fused=True)
@@ -46,7 +47,7 @@ class Trainer:
     def epoch(self, should_stop: ShouldStop | None = None) -> float:
         """One pass over the interactions; the mean loss.  Raises CancelledError, DivergedError."""
         total, n_pairs = torch.zeros((), dtype=torch.float64, device=self.device), 0
-        for users, positives, negatives in batches(self._graph, self._sampler, self._config.batch_size, self._rng):
+        for users, positives, negatives in batches(self._graph, self._sampler, self._batch_size, self._rng):
             if should_stop is not None and should_stop():
                 raise CancelledError("the run was cancelled")
             total += self._step(self._nodes(users, 0), self._nodes(positives, 1), self._nodes(negatives, 1)) * len(
