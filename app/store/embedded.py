@@ -6,13 +6,13 @@ A data directory holds ``data`` (mongod's files), ``mongod.log`` and ``port``.  
 so that clients find a restarted server again.
 """
 
+import contextlib
 import json
 import os
 import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -118,7 +118,8 @@ class EmbeddedMongod:
     def bound_log(self) -> None:
         """Move the log aside when it has grown long, also under a running server."""
         if self.log_path.exists() and self.log_path.stat().st_size > LOG_BYTES:
-            shutil.copyfile(self.log_path, self.log_path.with_suffix(".1.log"))
+            with contextlib.suppress(OSError):  # on a full disk, room is worth more than an old log
+                shutil.copyfile(self.log_path, self.log_path.with_suffix(".1.log"))
             os.truncate(self.log_path, 0)
             self._log_start = 0
 
@@ -220,7 +221,7 @@ def _configure(client: MongoClient[Document], member: Document) -> None:
         client.admin.command("replSetReconfig", config, force=True)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _disk_errors(data_dir: Path) -> Iterator[None]:
     """Turn what the file system says into a sentence about the data directory."""
     try:

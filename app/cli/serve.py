@@ -1,0 +1,118 @@
+"""``coursegraph serve``: the HTTP API, in this process or in several that share one listening socket."""
+
+import asyncio
+import logging
+import signal
+import socket
+import sys
+from asyncio.subprocess import Process
+from collections.abc import Awaitable, Callable, Mapping
+from types import FrameType
+
+import click
+
+from app.cli.supervisor import Child, Launch, Supervisor, this_program
+from app.errors import ListenError, SettingError
+from app.settings import Settings, load_settings
+from app.telemetry.logging import configure_logging
+
+BACKLOG = 2048  # connections that wait while all processes are busy or one is started again
+GRACE_SECONDS = 2  # for requests in flight when asked to stop; `up` allows a stage 3
+
+log = logging.getLogger(__name__)
+
+
+@click.command("serve")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="Port; 0 takes a free one."
+)
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes that answer.")
+@click.option("--fd", type=int, help="Listen on this inherited socket instead.")
+def serve_command(host: str, port: int, workers: int, fd: int | None) -> None:
+    """Run the HTTP API.  Needs MONGODB_URI."""
+    settings = load_settings()
+    configure_logging(settings.log_level, settings.log_format)
+    if settings.mongodb_uri is None:
+        raise SettingError(
+            "MONGODB_URI", None, "the address of a MongoDB replica set (`coursegraph up` brings its own)"
+        )
+    with listen(host, port) if fd is None else socket.socket(fileno=fd) as listener:
+        if fd is None:
+            log.info("listening on %s", url_of(listener))
+        if workers == 1:
+            serve(settings, listener)
+        else:
+            asyncio.run(_serve_by_children(listener, workers))
+
+
+async def _serve_by_children(listener: socket.socket, workers: int) -> None:
+    await Supervisor([api_children(listener, workers)], on_stop=listener.close).run()
+
+
+def serve(settings: Settings, listener: socket.socket) -> None:
+    """Answer requests in this process until SIGTERM or SIGINT."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _exit)
+    # Heavy, and not needed by a parent.
+    import uvicorn  # noqa: PLC0415
+
+    from app.api.application import create_application  # noqa: PLC0415
+
+    config = uvicorn.Config(
+        create_application(settings),
+        loop="uvloop" if sys.platform != "win32" else "asyncio",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        backlog=BACKLOG,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+def _exit(_: int, __: FrameType | None) -> None:
+    """Uvicorn handles the signal, and raises it again at its end."""
+    sys.exit(0)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens; children may inherit it.  Raises ListenError."""
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        listener = socket.create_server(address[:2], family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise ListenError(host, port, error.strerror or str(error)) from None
+    listener.set_inheritable(True)
+    return listener
+
+
+def address_of(listener: socket.socket) -> tuple[str, int]:
+    """Where this machine reaches it."""
+    host, port = listener.getsockname()[:2]
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port  # noqa: S104 - compared, not bound
+
+
+def url_of(listener: socket.socket) -> str:
+    """Where a browser on this machine finds it."""
+    host, port = address_of(listener)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def api_children(
+    listener: socket.socket,
+    workers: int,
+    *,
+    environment: Callable[[], Mapping[str, str]] = dict,
+    ready: Callable[[Process], Awaitable[None]] | None = None,
+) -> list[Child]:
+    """Processes that answer on one socket; ``environment`` is asked at each start for what they get besides ours."""
+
+    def launch() -> Launch:
+        command = this_program("serve", "--fd", str(listener.fileno()))
+        return Launch(command, environment(), pass_fds=[listener.fileno()])
+
+    return [Child(f"api-{number}", launch, ready) for number in range(1, workers + 1)]
