@@ -38,19 +38,20 @@ def to_arrays(contents: ArtifactContents) -> dict[str, Array]:
     """All arrays of a model by name."""
     arrays = {name: np.ascontiguousarray(getattr(contents, name), np.dtype(dtype)) for name, dtype in ARRAYS.items()}
     for side, vocabulary in (("user", contents.users), ("item", contents.items)):
-        arrays[f"{side}_ids"], arrays[f"{side}_id_offsets"] = pack_ids(vocabulary.ids)
+        blob, offsets = pack_ids(vocabulary.ids)
+        arrays[f"{side}_ids"], arrays[f"{side}_id_offsets"] = blob, offsets.astype("<i8")
     return arrays
 
 
-def pack_ids(ids: Sequence[str]) -> tuple[Array, Array]:
+def pack_ids(ids: Sequence[str]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """UTF-8 of all ids in one (B,) uint8, and the (len + 1,) int64 offsets at which they begin and end."""
     encoded = [id_.encode() for id_ in ids]
-    offsets = np.zeros(len(encoded) + 1, "<i8")
+    offsets = np.zeros(len(encoded) + 1, np.int64)
     np.cumsum([len(id_) for id_ in encoded], out=offsets[1:])
-    return np.frombuffer(b"".join(encoded), "|u1"), offsets
+    return np.frombuffer(b"".join(encoded), np.uint8), offsets
 
 
-def unpack_ids(blob: Array, offsets: NDArray[np.int64]) -> list[str]:
+def unpack_ids(blob: NDArray[np.uint8], offsets: NDArray[np.int64]) -> list[str]:
     """The ids again.  Raises ValueError when these are no such arrays."""
     if not len(offsets) or offsets[0] != 0 or offsets[-1] != len(blob) or (np.diff(offsets) < 0).any():
         raise ValueError("the offsets do not fit the text")

@@ -109,8 +109,8 @@ class CatalogueView:
         if self._categories is None:  # not every service filters
             self._categories = self._by_category()
         mask = np.zeros(len(self.ids), np.bool_)
-        for category in categories:
-            mask[self._categories.get(category, ())] = True
+        for category in self._categories.keys() & set(categories):
+            mask[self._categories[category]] = True
         return mask
 
     def _by_category(self) -> Mapping[str, NDArray[np.intp]]:

@@ -49,12 +49,14 @@ class ListingReader:
         user_ids: whose records are still those that the model knows; its other users are forgotten.  None: all are.
         """
         overlay, index = self._overlay, self._index
-        if user_ids is not None:
-            for user_id in set(index.users.ids).difference(user_ids):
-                overlay.forget(user_id)
-        differs = np.flatnonzero(self._found != index.contents.seen_types)
-        users, items = np.divmod(self._keys[differs], max(len(index.items), 1))
-        for user, item, types in zip(users.tolist(), items.tolist(), self._found[differs].tolist(), strict=True):
+        forgotten = set() if user_ids is None else set(index.users.ids).difference(user_ids)
+        for user_id in forgotten:
+            overlay.forget(user_id)
+        users, items = np.divmod(self._keys, max(len(index.items), 1))
+        # Of somebody who is forgotten nothing is as in the model, also what was listed just like it.
+        differs = (self._found != index.contents.seen_types) | np.isin(users, index.users.rows(forgotten))
+        columns = users[differs].tolist(), items[differs].tolist(), self._found[differs].tolist()
+        for user, item, types in zip(*columns, strict=True):
             overlay.set_pair(index.users.ids[user], index.items.ids[item], types)
         for (user_id, course_id), types in self._new.items():
             overlay.set_pair(user_id, course_id, types | overlay.types_by_course(user_id).get(course_id, 0))

@@ -1,0 +1,191 @@
+import hashlib
+import json
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.artifact.arrays import pack_ids, unpack_ids
+from app.artifact.load import load_artifact
+from app.artifact.manifest import MANIFEST
+from app.artifact.write import write_artifact
+from app.domain.contents import ArtifactContents
+from app.errors import ArtifactError
+from tests.support.models import DESCRIPTION, make_contents
+
+KEYS = [("u1", "a", "enroll"), ("u1", "c", "drop"), ("ü", "a", "like"), ("ü", "b", "enroll")]
+
+
+@pytest.fixture
+def contents() -> ArtifactContents:
+    return make_contents(["u1", "ü", "nobody"], ["a", "b", "c"], KEYS)
+
+
+@pytest.fixture
+def written(tmp_path: Path, contents: ArtifactContents) -> Path:
+    write_artifact(tmp_path / "model", contents, DESCRIPTION, pictures={"loss.svg": b"<svg/>"})
+    return tmp_path / "model"
+
+
+def test_what_is_written_is_what_is_loaded(tmp_path: Path, contents: ArtifactContents) -> None:
+    manifest = write_artifact(tmp_path / "model", contents, DESCRIPTION, pictures={"loss.svg": b"<svg/>"})
+    artifact = load_artifact(tmp_path / "model")
+    assert artifact.manifest == manifest
+    assert artifact.model_id == "m-000007"
+    for field in fields(ArtifactContents):
+        expected, found = getattr(contents, field.name), getattr(artifact.contents, field.name)
+        if isinstance(expected, np.ndarray):
+            np.testing.assert_array_equal(found, expected)
+            assert found.dtype == expected.dtype
+            assert not found.flags.writeable
+            assert type(found) is np.ndarray
+        else:
+            assert found == expected
+
+
+def test_the_manifest_tells_all_that_is_listed_of_models(written: Path) -> None:
+    values = json.loads((written / MANIFEST).read_text())
+    assert values["counts"] == {"users": 3, "courses": 3, "interactions": 4}
+    assert values["created_at"] == "2026-11-24T10:00:00+00:00"
+    assert values["embedding_size"] == 3
+    assert values["files"]["item_vectors.npy"]["shape"] == [3, 3]
+    names = {"run_id", "config", "seed", "device", "metrics", "losses", "data_fingerprint", "code_version", "fence"}
+    assert names <= set(values)
+
+
+def test_equal_models_are_equal_bytes(tmp_path: Path, written: Path, contents: ArtifactContents) -> None:
+    write_artifact(tmp_path / "again", contents, DESCRIPTION, pictures={"loss.svg": b"<svg/>"})
+    assert {path.name: path.read_bytes() for path in written.iterdir()} == {
+        path.name: path.read_bytes() for path in (tmp_path / "again").iterdir()
+    }
+
+
+def test_an_empty_model_is_a_model(tmp_path: Path) -> None:
+    write_artifact(tmp_path / "model", make_contents([], [], []), DESCRIPTION)
+    assert len(load_artifact(tmp_path / "model").contents.users) == 0
+
+
+def test_a_model_is_never_overwritten(written: Path, contents: ArtifactContents) -> None:
+    with pytest.raises(FileExistsError):
+        write_artifact(written, contents, DESCRIPTION)
+
+
+def test_nothing_is_left_of_a_write_that_fails(tmp_path: Path, contents: ArtifactContents) -> None:
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_artifact(tmp_path / "model", contents, replace(DESCRIPTION, metrics={"model": {"recall@20": np.nan}}))
+    assert list(tmp_path.iterdir()) == []
+
+
+class TestDamage:
+    """Every file, damaged in every way, is named."""
+
+    def damage(self, directory: Path, name: str, how: str) -> None:
+        path = directory / name
+        data = path.read_bytes()
+        if how == "missing":
+            path.unlink()
+        elif how == "truncated":
+            path.write_bytes(data[:-1])
+        elif how == "longer":
+            path.write_bytes(data + b"\0")
+        else:
+            path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+
+    @pytest.mark.parametrize("how", ["missing", "truncated", "longer", "flipped"])
+    def test_of_a_file(self, written: Path, how: str) -> None:
+        for name in sorted(path.name for path in written.iterdir()):
+            data = (written / name).read_bytes()
+            if name == MANIFEST and how != "missing":
+                continue
+            self.damage(written, name, how)
+            with pytest.raises(ArtifactError, match=f"^{name} ") as caught:
+                load_artifact(written)
+            assert caught.value.file == name
+            (written / name).write_bytes(data)
+        load_artifact(written)
+
+    @pytest.mark.parametrize("text", ["", "{", "[]", "\xff", '{"format": 2}', '{"format": 1}'])
+    def test_of_the_manifest(self, written: Path, text: str) -> None:
+        (written / MANIFEST).write_bytes(text.encode("latin-1"))
+        with pytest.raises(ArtifactError, match=r"^manifest\.json "):
+            load_artifact(written)
+
+    def test_of_the_directory(self, tmp_path: Path) -> None:
+        with pytest.raises(ArtifactError, match=r"^manifest\.json is missing"):
+            load_artifact(tmp_path / "absent")
+
+    @pytest.mark.parametrize(
+        ("key", "value"),
+        [
+            ("created_at", "yesterday"),
+            ("files", {}),
+            ("files", {"../x": {"sha256": "", "size_bytes": 0, "shape": None, "dtype": None}}),
+            ("files", {"x": {}}),
+            ("counts", {"users": 9, "courses": 3, "interactions": 4}),
+            ("counts", {"users": 3, "courses": 3}),
+            ("type_weights", [1.0]),
+        ],
+    )
+    def test_of_a_value_of_the_manifest(self, written: Path, key: str, value: Any) -> None:
+        values = json.loads((written / MANIFEST).read_text())
+        (written / MANIFEST).write_text(json.dumps(values | {key: value}))
+        with pytest.raises(ArtifactError, match=r"^manifest\.json "):
+            load_artifact(written)
+
+    def test_a_file_above_the_directory_is_not_read(self, tmp_path: Path, written: Path) -> None:
+        (tmp_path / "secret").write_bytes(b"1")
+        self.rewrite(written, "../secret", b"1")
+        with pytest.raises(ArtifactError, match="not a file of its own directory"):
+            load_artifact(written)
+
+    @pytest.mark.parametrize(
+        ("name", "array", "problem"),
+        [
+            ("user_vectors", np.full((3, 3), np.nan, "<f4"), "not finite"),
+            ("item_vectors", np.full((3, 3), -np.inf, "<f4"), "not finite"),
+            ("item_vectors", np.full((3, 3), 1e30, "<f4"), "larger than 1e"),
+            ("initial_item", np.zeros((3, 2), "<f4"), "has shape"),
+            ("user_vectors", np.zeros((3, 3), "<f8"), "has dtype"),
+            ("user_vectors", np.asfortranarray(np.arange(9, dtype="<f4").reshape(3, 3)), "C order"),
+            ("popularity", np.array([1, -1, 0], "<f4"), "negative"),
+            ("user_degrees", np.array([1, np.inf, 0], "<f8"), "not finite"),
+            ("seen_indptr", np.array([0, 3, 2, 4], "<i8"), "does not fit"),
+            ("seen_indptr", np.array([0, 2, 4], "<i8"), "has shape"),
+            ("seen_items", np.array([0, 1, 2, 0], "<i4"), "not sorted"),
+            ("seen_items", np.array([0, 2, 2, 2], "<i4"), "not sorted"),
+            ("seen_items", np.array([0, 3, 0, 1], "<i4"), "outside"),
+            ("seen_items", np.array([-1, 2, 0, 1], "<i4"), "outside"),
+            ("seen_types", np.array([1, 0, 1, 1], "<u4"), "types other"),
+            ("seen_types", np.array([1, 8, 1, 1], "<u4"), "types other"),
+            ("user_ids", np.frombuffer(b"aabb\xff", "|u1"), "holds no ids"),
+            ("item_ids", np.frombuffer(b"aac", "|u1"), "an id twice"),
+            ("item_id_offsets", np.array([0, 2, 1, 3], "<i8"), "the offsets do not fit"),
+        ],
+    )
+    def test_of_the_meaning(self, written: Path, name: str, array: Any, problem: str) -> None:
+        """Files that are as the manifest says and still no model: a writer's bug must not be served."""
+        np.save(written / f"{name}.npy", array)
+        self.rewrite(written, f"{name}.npy", (written / f"{name}.npy").read_bytes(), list(array.shape))
+        with pytest.raises(ArtifactError, match=problem):
+            load_artifact(written)
+
+    def test_pickles_are_not_opened(self, written: Path) -> None:
+        np.save(written / "user_ids.npy", np.array([object()]), allow_pickle=True)
+        self.rewrite(written, "user_ids.npy", (written / "user_ids.npy").read_bytes(), [1])
+        with pytest.raises(ArtifactError, match="cannot be read as an array"):
+            load_artifact(written)
+
+    def rewrite(self, directory: Path, name: str, data: bytes, shape: list[int] | None = None) -> None:
+        values = json.loads((directory / MANIFEST).read_text())
+        facts = {"sha256": hashlib.sha256(data).hexdigest(), "size_bytes": len(data), "shape": shape, "dtype": None}
+        values["files"][name] = facts
+        (directory / MANIFEST).write_text(json.dumps(values))
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=5), unique=True))
+def test_ids_come_back_from_their_bytes(ids: list[str]) -> None:
+    assert unpack_ids(*pack_ids(ids)) == ids

@@ -1,0 +1,247 @@
+"""Ranked lists against a computation that looks at every course and knows no arrays."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.domain.changes import ChangeBatch, CourseChanged, InteractionChanged, UserChanged
+from app.domain.courses import CourseFacts
+from app.serving.catalogue import Catalogue
+from app.serving.current import CurrentIndex
+from app.serving.index import ServingIndex
+from app.serving.live import LiveModel, rank_popular
+from app.serving.options import Options, RankedList
+from tests.support.models import TYPES, WEIGHTS, Key, make_contents
+
+USERS, ITEMS = ["u0", "u1", "u2"], [f"c{number}" for number in range(6)]
+NEW, LABELS = ["a-new", "z-new"], ["art", "law"]
+START = 100
+
+facts = st.builds(
+    CourseFacts, categories=st.lists(st.sampled_from(LABELS), unique=True).map(tuple), available=st.booleans()
+)
+catalogues = st.dictionaries(st.sampled_from(ITEMS + NEW), facts)
+key_sets = st.sets(st.tuples(st.sampled_from(USERS), st.sampled_from(ITEMS), st.sampled_from(TYPES)))
+options = st.builds(
+    Options,
+    n=st.integers(1, 10),
+    offset=st.integers(0, 4),
+    categories=st.lists(st.sampled_from([*LABELS, "unheard-of"]), unique=True).map(tuple),
+    exclude=st.lists(st.sampled_from([*ITEMS, *NEW, "unknown"])).map(tuple),
+    exclude_seen=st.booleans(),
+    percent_over=st.sampled_from(["recommended", "candidates"]),
+    temperature=st.sampled_from([0.25, 1.0, 7.0]),
+)
+interaction_changes = st.builds(
+    InteractionChanged,
+    cluster_time=st.integers(START + 1, START + 9),
+    user_id=st.sampled_from([*USERS, "met-later"]),
+    course_id=st.sampled_from(ITEMS + NEW),
+    type=st.sampled_from(TYPES),
+    removed=st.booleans(),
+)
+
+
+def brute_force(
+    keys: set[Key],
+    now: set[Key],
+    catalogue: dict[str, CourseFacts],
+    user: str,
+    forgotten: bool,
+    wanted: Options,
+    seed: int,
+) -> tuple[str, list[tuple[str, float, float, int]], int]:
+    contents = make_contents(USERS, ITEMS, keys, seed=seed)
+    has_edge = any(key[0] == user and WEIGHTS[key[2]] > 0 for key in keys)
+    if has_edge and not forgotten:
+        vector = contents.user_vectors[USERS.index(user)]
+        scores = {c: float(sum(vector * contents.item_vectors[row])) for row, c in enumerate(ITEMS)}
+        source = "model"
+    else:
+        takers = {c: {key[0] for key in keys if key[1] == c and WEIGHTS[key[2]] > 0} for c in ITEMS + NEW}
+        scores = {course: math.log(1 + len(takers[course])) for course in ITEMS + NEW}
+        source = "popular"
+    seen = {course for u, course, _ in now if u == user} if wanted.exclude_seen else set()
+    candidates = [
+        course
+        for course in scores
+        if course in catalogue
+        and catalogue[course].available
+        and course not in seen
+        and course not in wanted.exclude
+        and (not wanted.categories or set(catalogue[course].categories) & set(wanted.categories))
+    ]
+    best = sorted(candidates, key=lambda course: -scores[course])  # stable: ties in the order of rows
+    listed = best[wanted.offset : wanted.offset + wanted.n]
+    over = candidates if wanted.percent_over == "candidates" else listed
+    total = sum(math.exp(scores[course] / wanted.temperature) for course in over)
+    return (
+        source,
+        [
+            (course, scores[course], 100 * math.exp(scores[course] / wanted.temperature) / total, rank)
+            for rank, course in enumerate(listed, wanted.offset + 1)
+        ],
+        len(candidates),
+    )
+
+
+def check(answer: RankedList, source: str, expected: list[tuple[str, float, float, int]], n_eligible: int) -> None:
+    assert answer.source == source
+    assert answer.n_eligible == n_eligible
+    assert [(item.course_id, item.rank) for item in answer.items] == [(course, rank) for course, _, _, rank in expected]
+    np.testing.assert_allclose([item.score for item in answer.items], [score for _, score, _, _ in expected], atol=1e-6)
+    np.testing.assert_allclose([item.percent for item in answer.items], [share for _, _, share, _ in expected])
+
+
+@given(
+    keys=key_sets,
+    catalogue=catalogues,
+    changes=st.lists(interaction_changes),
+    deleted=st.sets(st.sampled_from(USERS), max_size=1),
+    wanted=options,
+    user=st.sampled_from([*USERS, "met-later", "never-met"]),
+    seed=st.integers(0, 50),
+    local=st.booleans(),
+)
+def test_every_answer_is_the_brute_force_one(
+    keys: set[Key],
+    catalogue: dict[str, CourseFacts],
+    changes: list[InteractionChanged],
+    deleted: set[str],
+    wanted: Options,
+    user: str,
+    seed: int,
+    local: bool,
+) -> None:
+    current = CurrentIndex(Catalogue(catalogue.items(), START))
+    current.swap(LiveModel(ServingIndex("m-000001", make_contents(USERS, ITEMS, keys, seed=seed)), current.catalogue))
+    now = {key for key in keys if key[0] not in deleted}
+    told: list[InteractionChanged | UserChanged] = [UserChanged(START + 1, id_, removed=True) for id_ in deleted]
+    for change in sorted(changes, key=lambda change: change.cluster_time):
+        key = change.user_id, change.course_id, change.type
+        now = now - {key} if change.removed else now | {key}
+        told.append(change)
+    if local:
+        current.apply_local(told)
+    else:
+        current.apply(ChangeBatch(tuple(told), START + 9))
+    assert current.model is not None
+    answer = current.model.recommend(user, wanted)
+    check(answer, *brute_force(keys, now, catalogue, user, user in deleted, wanted, seed))
+    ids = [item.course_id for item in answer.items]
+    assert len(set(ids)) == len(ids)
+    if wanted.percent_over == "recommended" and ids:
+        assert sum(item.percent for item in answer.items) == pytest.approx(100)
+
+
+@given(keys=key_sets, catalogue=catalogues, wanted=options, user=st.sampled_from([*USERS, "x"]), size=st.integers(1, 3))
+def test_pages_tile_the_list(
+    keys: set[Key], catalogue: dict[str, CourseFacts], wanted: Options, user: str, size: int
+) -> None:
+    live = LiveModel(ServingIndex("m-000001", make_contents(USERS, ITEMS, keys)), Catalogue(catalogue.items()))
+    whole = live.recommend(user, replace(wanted, n=100, offset=0))
+    pages = [live.recommend(user, replace(wanted, n=size, offset=start)) for start in range(0, 10, size)]
+    tiled = [item for page in pages for item in page.items]
+    assert [item[:2] + item[3:] for item in tiled] == [item[:2] + item[3:] for item in whole.items]
+    assert len(tiled) == whole.n_eligible
+    if wanted.percent_over == "candidates":
+        np.testing.assert_allclose([item.percent for item in tiled], [item.percent for item in whole.items])
+        if tiled:
+            assert sum(item.percent for item in tiled) == pytest.approx(100)
+
+
+@given(
+    catalogue=catalogues,
+    counts=st.dictionaries(st.sampled_from([*ITEMS, *NEW, "deleted"]), st.integers(1, 5)),
+    seen=st.sets(st.sampled_from([*ITEMS, "deleted"])),
+    wanted=options,
+)
+def test_before_the_first_model(
+    catalogue: dict[str, CourseFacts], counts: dict[str, int], seen: set[str], wanted: Options
+) -> None:
+    answer = rank_popular(Catalogue(catalogue.items()), counts, seen, wanted)
+    candidates = [
+        course
+        for course in sorted(catalogue)
+        if catalogue[course].available
+        and not (wanted.exclude_seen and course in seen)
+        and course not in wanted.exclude
+        and (not wanted.categories or set(catalogue[course].categories) & set(wanted.categories))
+    ]
+    expected = sorted(candidates, key=lambda course: -counts.get(course, 0))[wanted.offset : wanted.offset + wanted.n]
+    assert [item.course_id for item in answer.items] == expected
+    assert (answer.model_id, answer.source, answer.n_eligible) == (None, "popular", len(candidates))
+    over = candidates if wanted.percent_over == "candidates" else expected
+    if wanted.temperature == 1.0:
+        total = sum(counts.get(course, 0) + 1 for course in over)
+        shares = [100 * (counts.get(course, 0) + 1) / total for course in expected]
+        np.testing.assert_allclose([item.percent for item in answer.items], shares)
+
+
+class TestSwap:
+    """One model gives way to the next."""
+
+    def index(self, model_id: str = "m-000002", time: int = START) -> ServingIndex:
+        keys = {("u0", "c0", "enroll")}
+        return ServingIndex(model_id, make_contents(USERS, ITEMS, keys, seed=len(model_id), time=time))
+
+    def added(self, time: int, course: str) -> InteractionChanged:
+        return InteractionChanged(time, "u0", course, "enroll", removed=False)
+
+    @pytest.fixture
+    def current(self) -> CurrentIndex:
+        current = CurrentIndex(Catalogue([(course, CourseFacts()) for course in ITEMS], START))
+        current.swap(LiveModel(self.index("m-000001"), current.catalogue))
+        return current
+
+    def listed(self, model: LiveModel | None) -> set[str]:
+        assert model is not None
+        return {item.course_id for item in model.recommend("u0", Options(n=100)).items}
+
+    def test_a_request_in_flight_keeps_its_model(self, current: CurrentIndex) -> None:
+        model = current.model
+        current.swap(LiveModel(self.index(), current.catalogue))
+        assert model is not None
+        assert model.recommend("u0", Options()).model_id == "m-000001"
+        assert current.model is not None
+        assert current.model.recommend("u0", Options()).model_id == "m-000002"
+
+    def test_own_writes_that_the_stream_has_not_told_go_along(self, current: CurrentIndex) -> None:
+        current.apply_local([self.added(105, "c1")])
+        current.swap(LiveModel(self.index(), current.catalogue))
+        assert self.listed(current.model) == {"c2", "c3", "c4", "c5"}
+
+    def test_also_those_from_before_the_first_model(self) -> None:
+        current = CurrentIndex(Catalogue([(course, CourseFacts()) for course in ITEMS], START))
+        current.apply_local([self.added(105, "c1")])
+        current.swap(LiveModel(self.index(), current.catalogue))
+        assert self.listed(current.model) == {"c2", "c3", "c4", "c5"}
+
+    def test_a_model_that_has_not_caught_up_waits(self, current: CurrentIndex) -> None:
+        batch = ChangeBatch((self.added(105, "c1"),), 105)
+        current.apply(batch)
+        late = LiveModel(self.index(), current.catalogue)
+        with pytest.raises(ValueError, match="come to 100; wanted at least 105"):
+            current.swap(late)
+        late.apply(batch)
+        current.swap(late)
+        assert self.listed(current.model) == {"c2", "c3", "c4", "c5"}
+
+    def test_news_that_are_told_again_after_the_swap(self, current: CurrentIndex) -> None:
+        ahead = LiveModel(self.index(), current.catalogue)
+        removed = InteractionChanged(106, "u0", "c1", "enroll", removed=True)
+        ahead.apply(ChangeBatch((self.added(105, "c1"), removed), 106))
+        current.swap(ahead)
+        current.apply(ChangeBatch((self.added(105, "c1"),), 105))
+        assert "c1" in self.listed(current.model)
+
+    def test_local_writes_are_let_go(self, current: CurrentIndex) -> None:
+        current.apply_local([self.added(105, "c1"), CourseChanged(105, "c2", None)])
+        current.apply(ChangeBatch((), 104))
+        assert self.listed(current.model) == {"c3", "c4", "c5"}
+        current.apply(ChangeBatch((), 105))  # the stream has passed and told nothing of the kind
+        assert self.listed(current.model) == {"c1", "c2", "c3", "c4", "c5"}
