@@ -32,7 +32,9 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 FROM base AS worker
 COPY --from=build-worker /opt/coursegraph /opt/coursegraph
 USER 10001
-CMD ["coursegraph", "work"]
+HEALTHCHECK --interval=15s --timeout=5s --start-period=30s --retries=3 \
+    CMD ["python", "-c", "import os, sys, time; sys.exit(time.time() - os.stat('/tmp/alive').st_mtime > 30)"]
+CMD ["coursegraph", "work", "--alive-file", "/tmp/alive"]
 
 
 FROM base AS api

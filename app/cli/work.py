@@ -2,25 +2,34 @@
 
 import asyncio
 import signal
+from pathlib import Path
 
 import click
 
 from app.settings import Settings, load_settings
 from app.telemetry.logging import configure_logging
 
+ALIVE_SECONDS = 5.0  # between two touches of the file that a health check looks at
+
 
 @click.command("work")
-def work_command() -> None:
+@click.option(
+    "--alive-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help=f"Touch this file every {ALIVE_SECONDS:g} s for as long as the worker works, for health checks.",
+)
+def work_command(alive_file: Path | None) -> None:
     """Retrain when enough changed, when enough time passed, and when asked.  Needs MONGODB_URI.
 
     Any number of workers may run; one trains and the others wait to take over.
     """
     settings = load_settings()
     configure_logging(settings.log_level, settings.log_format)
-    asyncio.run(_work(settings))
+    asyncio.run(_work(settings, alive_file))
 
 
-async def _work(settings: Settings) -> None:
+async def _work(settings: Settings, alive_file: Path | None) -> None:
+    alive = None if alive_file is None else asyncio.create_task(_touch(alive_file))
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -35,3 +44,12 @@ async def _work(settings: Settings) -> None:
     from app.worker.loop import run_worker  # noqa: PLC0415 - brings torch: seconds in which a signal may come
 
     await run_worker(settings, stop=stop)
+    if alive is not None:
+        alive.cancel()
+
+
+async def _touch(file: Path) -> None:
+    """The event loop itself does it: a worker that hangs, or waits for a thread in it, is not alive."""
+    while True:
+        file.touch()  # noqa: ASYNC240 - microseconds, and meant to stand still when the disk does
+        await asyncio.sleep(ALIVE_SECONDS)
