@@ -51,7 +51,8 @@ async def run_worker(settings: Settings, *, stop: asyncio.Event) -> None:
             except UNAVAILABLE_ERRORS as error:
                 log.warning("the database does not answer: %s", type(error).__name__)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), settings.lease_seconds / RENEWALS)
+                async with asyncio.timeout(settings.lease_seconds / RENEWALS):
+                    await stop.wait()
 
 
 async def _lead(leader: "Leader", lease: Lease, stop: asyncio.Event) -> None:
@@ -129,7 +130,8 @@ class Leader:
         due = self._schedule.seconds_until_due(now=time.monotonic())
         seconds = POLL_SECONDS if due is None else min(POLL_SECONDS, due)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), seconds)
+            async with asyncio.timeout(seconds):  # wait_for of Python 3.11 may swallow a cancellation here
+                await self._wake.wait()
 
 
 async def first_of(*works: Coroutine[Any, Any, object]) -> None:

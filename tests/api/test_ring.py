@@ -1,0 +1,128 @@
+"""The whole ring: rows in, a trained model, recommendations out."""
+
+import math
+
+import httpx
+import pytest
+
+from app.settings import Settings
+from tests.support.service import api, train, worker
+
+USERS = {
+    "u1": [1.0, 0.0, 0.0], "u2": [0.0, 1.0, 0.0], "u3": [0.0, 0.0, 1.0], "u4": [1.0, 1.0, 0.0], "u5": [0.0, 1.0, 1.0],
+}  # fmt: skip
+COURSES = {f"c{i}": [float(i % 3 == 0), float(i % 3 == 1), float(i % 3 == 2)] for i in range(10)}
+TAKEN = [
+    ("u1", "c0"), ("u1", "c3"), ("u1", "c6"), ("u2", "c1"), ("u2", "c4"), ("u3", "c2"), ("u3", "c5"), ("u3", "c8"),
+    ("u4", "c0"), ("u4", "c1"), ("u5", "c4"), ("u5", "c5"),
+]  # fmt: skip
+
+
+async def load_toy(client: httpx.AsyncClient) -> None:
+    await client.post("/users", json=[{"user_id": id_, "features": f} for id_, f in USERS.items()])
+    await client.post("/courses", json=[{"course_id": id_, "features": f} for id_, f in COURSES.items()])
+    await client.post("/interactions", json=[{"user_id": user, "course_id": course} for user, course in TAKEN])
+
+
+@pytest.fixture
+def toy_settings(settings: Settings) -> Settings:
+    recipe = {"embedding_size": 3, "n_layers": 2, "combination": "sum", "loss": "bpr", "epochs": 50}
+    return settings.model_copy(update={**recipe, "learning_rate": 0.01})
+
+
+async def test_the_toy_of_the_notebook(toy_settings: Settings) -> None:
+    async with api(toy_settings) as client, worker(toy_settings):
+        await load_toy(client)
+        run = await train(client)
+        assert (run["status"], run["error"]) == ("succeeded", None)
+        assert len(run["losses"]) == 50
+        assert sum(run["losses"][-5:]) < sum(run["losses"][:5])
+        for user in USERS:
+            answer = (await client.get(f"/recommendations/{user}?n=10")).json()
+            assert answer["source"] == "model"
+            unseen = set(COURSES) - {course for taker, course in TAKEN if taker == user}
+            assert {item["course_id"] for item in answer["items"]} == unseen
+            scores = [item["score"] for item in answer["items"]]
+            assert scores == sorted(scores, reverse=True)
+            shares = [math.exp(score - scores[0]) for score in scores]
+            wanted = [100 * share / sum(shares) for share in shares]
+            assert [item["percent"] for item in answer["items"]] == pytest.approx(wanted)
+
+
+async def test_a_course_taken_is_gone_at_once_and_may_come_back(toy_settings: Settings) -> None:
+    async with api(toy_settings) as client, api(toy_settings) as other, worker(toy_settings):
+        await load_toy(client)
+        await train(client)
+
+        async def listed() -> set[str]:
+            answer = (await client.get("/recommendations/u2?n=10")).json()
+            return {item["course_id"] for item in answer["items"]}
+
+        for _ in range(20):
+            assert "c9" in await listed()
+            await client.post("/interactions", json={"user_id": "u2", "course_id": "c9"})
+            assert "c9" not in await listed()
+            await client.delete("/interactions?user_id=u2&course_id=c9")
+        await client.patch("/courses/c9", json={"available": False})
+        assert "c9" not in await listed()
+        before = (await other.get("/recommendations/u2?n=10")).headers["etag"]
+        assert before
+        assert (await client.get("/recommendations/u2")).headers["cache-control"] == "private"
+        tag = (await client.get("/recommendations/u2")).headers["etag"]
+        assert (await client.get("/recommendations/u2", headers={"If-None-Match": tag})).status_code == 304
+
+
+@pytest.mark.parametrize(
+    ("rows", "slug"),
+    [([], "nothing_to_learn"), ([("u", "c")], "nothing_to_learn"), ([("u", "a"), ("u", "b")], "nothing_to_learn")],
+)
+async def test_too_little_to_learn_ends_in_a_clear_status(
+    settings: Settings, rows: list[tuple[str, str]], slug: str
+) -> None:
+    async with api(settings) as client, worker(settings):
+        if rows:
+            await client.post("/interactions", json=[{"user_id": user, "course_id": course} for user, course in rows])
+        run = await train(client)
+        assert (run["status"], run["error"]["type"]) == ("failed", slug)
+        answer = await client.get("/recommendations/u")
+        assert (answer.status_code, answer.json()["source"], answer.json()["items"]) == (200, "popular", [])
+
+
+async def test_before_the_first_model_the_popular_ones_are_served(client: httpx.AsyncClient) -> None:
+    rows = [("a", "x"), ("b", "x"), ("c", "x"), ("a", "y"), ("b", "y"), ("c", "z")]
+    await client.post("/interactions", json=[{"user_id": user, "course_id": course} for user, course in rows])
+    answer = (await client.get("/recommendations/stranger?n=2")).json()
+    assert (answer["model_id"], answer["source"]) == (None, "popular")
+    assert [item["course_id"] for item in answer["items"]] == ["x", "y"]
+    assert [i["course_id"] for i in (await client.get("/recommendations/a")).json()["items"]] == ["z"]
+    assert [i["course_id"] for i in (await client.get("/popular")).json()["items"]] == ["x", "y", "z"]
+
+
+async def test_two_workers_one_trains_and_runs_can_be_watched_and_cancelled(settings: Settings) -> None:
+    async with api(settings) as client, worker(settings), worker(settings):
+        await load_toy(client)
+        first = await client.post("/training/runs")
+        assert first.status_code == 202
+        refused = await client.post("/training/runs")
+        if refused.status_code == 409:
+            assert refused.json()["run_id"] == first.json()["run_id"]
+        events = await client.get(f"{first.headers['location']}/events")
+        assert events.headers["content-type"].startswith("text/event-stream")
+        assert '"status":"succeeded"' in events.text
+        assert (await client.post(f"{first.headers['location']}/cancel")).status_code == 409
+        runs = (await client.get("/training/runs")).json()["items"]
+        assert runs[-1]["run_id"] == first.json()["run_id"]
+        model = (await client.get("/models/current")).json()
+        assert model["counts"] == {"users": 5, "courses": 10, "interactions": 12}
+        assert (await client.post(f"/models/{model['model_id']}/activate")).json()["current"] is True
+
+
+async def test_the_openapi_document_is_whole(client: httpx.AsyncClient) -> None:
+    document = (await client.get("/openapi.json")).json()
+    for path in document["paths"].values():
+        for call in path.values():
+            assert call["summary"]
+            assert call["tags"]
+    parameters = document["paths"]["/recommendations/{user_id}"]["get"]["parameters"]
+    assert {"n", "offset", "category", "exclude", "percent_over"} <= {p["name"] for p in parameters}
+    assert "Problem" in document["components"]["schemas"]
