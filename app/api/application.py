@@ -43,15 +43,13 @@ TRAINING_SETTINGS = (
 
 
 def create_application(settings: Settings) -> FastAPI:
-    """The service.  Raises SettingError without MONGODB_URI; a database that is down is waited for."""
-    if settings.mongodb_uri is None:
-        raise SettingError("MONGODB_URI", None, "the address of a MongoDB replica set")
+    """The service; started without MONGODB_URI it raises SettingError, a database that is down is waited for."""
     metrics = Metrics()
     app = FastAPI(
         title="CourseGraph",
         version=__version__,
         description=DESCRIPTION,
-        lifespan=_lifespan(settings, settings.mongodb_uri, metrics),
+        lifespan=_lifespan(settings, metrics),
         redirect_slashes=False,
     )
     app.state.body_limit_bytes = settings.body_limit_bytes
@@ -63,13 +61,13 @@ def create_application(settings: Settings) -> FastAPI:
     return app
 
 
-def _lifespan(
-    settings: Settings, uri: str, metrics: Metrics
-) -> Callable[[FastAPI], AbstractAsyncContextManager[dict[str, Any]]]:
+def _lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI], AbstractAsyncContextManager[dict[str, Any]]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
+        if settings.mongodb_uri is None:
+            raise SettingError("MONGODB_URI", None, "the address of a MongoDB replica set")
         async with open_database(
-            uri,
+            settings.mongodb_uri,
             settings.mongodb_database,
             timeout_seconds=settings.database_timeout_seconds,
             app_name="coursegraph-api",
