@@ -2,11 +2,14 @@
 
 import importlib
 import sys
+from typing import NoReturn
 
 import click
 
 from app import __version__
-from app.errors import CourseGraphError
+from app.errors import CourseGraphError, MissingExtraError
+
+EXTRAS = {"torch": "train", "scipy": "train", "sklearn": "train"}  # packages of the extras: the extra's name
 
 COMMANDS = {
     # name: (module, one line for --help)
@@ -53,5 +56,13 @@ def main() -> None:
     try:
         group(prog_name="coursegraph")
     except CourseGraphError as error:
-        click.echo(f"coursegraph: {error}", err=True)
-        sys.exit(1)
+        _end(error)
+    except ModuleNotFoundError as error:
+        if error.name not in EXTRAS:
+            raise
+        _end(MissingExtraError(error.name, EXTRAS[error.name]))
+
+
+def _end(error: CourseGraphError) -> NoReturn:
+    click.echo(f"coursegraph: {error}", err=True)
+    sys.exit(1)

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 import sys
@@ -85,7 +86,9 @@ def listen(host: str, port: int) -> socket.socket:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         listener = socket.create_server(address[:2], family=family, backlog=BACKLOG)
     except OSError as error:
-        raise ListenError(host, port, error.strerror or str(error)) from None
+        resolving = isinstance(error, socket.gaierror)
+        reason = error.strerror if resolving or error.errno is None else os.strerror(error.errno)
+        raise ListenError(host, port, str(reason)) from None
     listener.set_inheritable(True)
     return listener
 

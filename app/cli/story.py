@@ -65,8 +65,12 @@ def _train(client: Client) -> str:
 
 def _follow(client: Client, run_id: str) -> Row:
     """The ended run; a progress bar on the way."""
-    label = "        training    "
-    with click.progressbar(length=1, label=label, item_show_func=lambda loss: loss and f"loss {loss:.4f}") as bar:
+    with click.progressbar(
+        length=1,
+        label="        training    ",
+        show_eta=False,  # epochs get quicker and an early stop is likely
+        item_show_func=lambda loss: loss and f"loss {loss:.4f}",
+    ) as bar:
         run: Row = {}
         for run in follow_run(client, run_id):
             if progress := run["progress"]:

@@ -46,10 +46,10 @@ def this_program(*arguments: str) -> list[str]:
 
 
 def by_status(returncode: int) -> str:
-    """What a bare exit status says."""
+    """What an exit status says of a child that prints where we do."""
     if returncode < 0:
         return f"was killed by {signal.Signals(-returncode).name}"
-    return f"ended with status {returncode}"
+    return f"ended with status {returncode}, for the reason printed above"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 
+from app.cli import EXTRAS
 from app.cli.serve import address_of, api_children, listen, url_of
 from app.cli.supervisor import Child, Launch, Supervisor, this_program
 from app.errors import MissingExtraError
@@ -51,9 +52,9 @@ def run_up(host: str, port: int, data_dir: Path, workers: int, then: Callable[[s
     """
     settings = load_settings()
     configure_logging(settings.log_level, settings.log_format)
-    for module in ("torch", "scipy", "sklearn"):  # else the worker would say so after each of its starts
+    for module, extra in EXTRAS.items():  # else the worker would say so at each of its starts
         if importlib.util.find_spec(module) is None:
-            raise MissingExtraError(module, "train")
+            raise MissingExtraError(module, extra)
     with listen(host, port) as listener:
         asyncio.run(_run(settings, listener, data_dir.absolute(), workers, then))
 

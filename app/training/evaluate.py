@@ -93,8 +93,8 @@ def item_cosine_scores(graph: BipartiteGraph) -> Scores:
     by_item = directions.T.tocsr()
 
     def scores(users: Rows) -> NDArray[np.float32]:
-        # r_u (C^T C) as (r_u C^T) C: the item-item matrix, which is dense for a popular catalogue, is never made
-        dense = np.asarray(((directions[users] @ by_item) @ directions).toarray(), np.float32)
+        # r_u (C^T C) with C the unit columns, as (r_u C^T) C: the item-item matrix can be dense and is never made
+        dense = np.asarray(((taken[users] @ by_item) @ directions).toarray(), np.float32)
         own = taken[users]
         dense[np.repeat(np.arange(len(users)), np.diff(own.indptr)), own.indices] = 0.0
         return dense

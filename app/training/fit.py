@@ -27,6 +27,7 @@ Validate = Callable[[Embeddings], float]
 """Score of a model, more is better; asked from time to time."""
 
 VALIDATIONS = 20  # times at most that a run is validated
+LARGEST = 1e15  # of a number in a vector; an inner product of larger ones overflows float32
 PATIENCE = 4  # validations without a better score before it stops
 
 
@@ -76,10 +77,10 @@ class Trainer:
 
     @torch.no_grad()
     def embeddings(self) -> Embeddings:
-        """Vectors as they are now.  Raises DivergedError if one is not finite."""
+        """Vectors as they are now.  Raises DivergedError if one gives no finite score."""
         vectors, layer0 = self._propagate(self._layer0), self._layer0
-        if not bool(torch.isfinite(vectors).all()):
-            raise DivergedError(f"a vector is not finite after {self.steps} steps; a smaller learning rate may help")
+        if not bool(vectors.abs().amax() < LARGEST):  # also false for NaN
+            raise DivergedError(f"the vectors overflow after {self.steps} steps; a smaller learning rate may help")
         u = self._graph.n_users
         # clone: the trainer goes on writing into layer 0, and without layers the vectors are layer 0
         user, item, first = (part.clone().cpu().numpy() for part in (vectors[:u], vectors[u:], layer0[u:]))

@@ -14,7 +14,7 @@ from app.training.config import Combination
 
 
 class Propagation:
-    """P as a function of (N, D) vectors; float32 or, for checks, float64."""
+    """P as a function of (N, D) vectors of the adjacency's dtype: float32 or, for checks, float64."""
 
     def __init__(
         self,
@@ -22,12 +22,11 @@ class Propagation:
         n_layers: int,
         combination: Combination,
         device: torch.device,
-        dtype: torch.dtype = torch.float32,
     ) -> None:
         self._n_layers = n_layers
         self._scale = 1.0 if combination == "sum" else 1.0 / (n_layers + 1)
         self._n_nodes = adjacency.shape[0]
-        self.weights = torch.from_numpy(adjacency.data).to(device, dtype)
+        self.weights = torch.from_numpy(adjacency.data).to(device)
         self._columns = torch.from_numpy(adjacency.indices).to(device)
         self._starts = torch.from_numpy(adjacency.indptr).to(device)
 

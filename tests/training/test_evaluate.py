@@ -1,0 +1,108 @@
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from app.graph.bipartite import BipartiteGraph
+from app.training.evaluate import evaluate, item_cosine_scores, model_scores, popular_scores
+from app.training.split import Split, split, times_tell
+from tests.support.graphs import random_graph
+
+HOUR = 3_600_000
+
+
+def held(graph: BipartiteGraph, pairs: list[tuple[int, int]]) -> Split:
+    users, items = np.array(sorted(pairs), np.int32).T
+    return Split(graph, users, items, "random")
+
+
+def naive(scores: NDArray[np.float32], parts: Split, n: int) -> dict[str, float]:
+    """The same measures by the book, one user after the other."""
+    seen = parts.train.seen.toarray()
+    results = []
+    for user in sorted(set(parts.held_users.tolist())):
+        wanted = set(parts.held_items[parts.held_users == user].tolist())
+        ranked = sorted((i for i in range(len(scores[0])) if not seen[user, i]), key=lambda i: -scores[user, i])[:n]
+        hits = [item in wanted for item in ranked]
+        gain = sum(1 / np.log2(k + 2) for k, hit in enumerate(hits) if hit)
+        ideal = sum(1 / np.log2(k + 2) for k in range(min(len(wanted), n)))
+        first = 1 / (hits.index(True) + 1) if any(hits) else 0.0
+        results.append((sum(hits) / len(wanted), gain / ideal, any(hits), first))
+    means = np.array(results, float).mean(0)
+    return dict(zip(("recall", "ndcg", "hit_rate", "mrr"), means.tolist(), strict=True))
+
+
+def test_measures_equal_the_definition() -> None:
+    rng = np.random.default_rng(3)
+    graph = random_graph(n_items=60)
+    parts = split(graph, rng)
+    scores = rng.normal(size=(graph.n_users, graph.n_items)).astype(np.float32)
+    result = evaluate(lambda users: scores[users], parts)
+    for n in (10, 20):
+        for name, value in naive(scores, parts, n).items():
+            assert result[f"{name}@{n}"] == pytest.approx(value)
+
+
+def test_short_lists_hold_only_what_is_unseen() -> None:
+    graph = BipartiteGraph.from_pairs(np.array([0, 0, 1]), np.array([0, 1, 3]), n_users=2, n_items=4)
+    parts = held(graph, [(0, 2), (1, 0)])
+    scores = np.array([[9, 9, 1, 2], [3, 2, 1, 9]], np.float32)
+    result = evaluate(lambda users: scores[users], parts)
+    assert result["recall@10"] == result["hit_rate@20"] == 1.0
+    assert result["mrr@10"] == pytest.approx((1 / 2 + 1) / 2)
+    assert result["coverage@20"] == 1.0
+
+
+def test_a_perfect_and_a_useless_model() -> None:
+    graph = random_graph(n_items=60)
+    parts = split(graph, np.random.default_rng(0))
+    wanted = np.zeros((graph.n_users, graph.n_items), np.float32)
+    wanted[parts.held_users, parts.held_items] = 1
+    perfect, useless = (evaluate(lambda users, s=s: s[users].copy(), parts) for s in (wanted, -wanted))  # type: ignore[misc]  # a default argument has no type in a lambda
+    assert perfect["recall@10"] == perfect["ndcg@20"] == perfect["mrr@10"] == 1.0
+    assert useless["recall@20"] == useless["ndcg@10"] == 0.0
+
+
+def test_baselines_equal_the_definition() -> None:
+    graph = random_graph(weighted=True)
+    taken = graph.user_items.toarray() > 0
+    users = np.arange(graph.n_users)
+    assert (popular_scores(graph)(users) == taken.sum(0)).all()
+    lengths = np.maximum(np.sqrt(taken.sum(0)), 1)
+    similarity = (taken / lengths).T @ (taken / lengths)
+    expected = np.where(taken, 0, taken @ similarity)
+    np.testing.assert_allclose(item_cosine_scores(graph)(users), expected, atol=1e-5)
+
+
+def test_model_scores_are_inner_products() -> None:
+    rng = np.random.default_rng(0)
+    user, item = rng.normal(size=(5, 3)).astype(np.float32), rng.normal(size=(4, 3)).astype(np.float32)
+    np.testing.assert_allclose(model_scores(user, item)(np.array([3, 1])), user[[3, 1]] @ item.T)
+
+
+def timed(times: list[int]) -> BipartiteGraph:
+    users, items = np.array([0, 0, 0, 1, 1, 2]), np.array([4, 1, 2, 0, 3, 1])
+    return BipartiteGraph.from_pairs(users, items, n_users=3, n_items=5, times=np.array(times))
+
+
+def test_the_last_interaction_is_held_out_where_times_tell() -> None:
+    parts = split(timed([5 * HOUR, 9 * HOUR, HOUR, 8 * HOUR, 2 * HOUR, 0]), np.random.default_rng(0))
+    assert parts.kind == "time"
+    assert list(zip(parts.held_users.tolist(), parts.held_items.tolist(), strict=True)) == [(0, 1), (1, 0)]
+    assert parts.train.seen.toarray().sum() == 4
+    assert not parts.train.seen.toarray()[parts.held_users, parts.held_items].any()
+
+
+@pytest.mark.parametrize("times", [[7, 7, 7, 7, 7, 7], [0, 1000, 2000, 3000, 4000, 5000]])
+def test_a_bulk_load_tells_no_times(times: list[int]) -> None:
+    graph = timed(times)
+    assert not times_tell(graph)
+    assert split(graph, np.random.default_rng(0)).kind == "random"
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_random_split_leaves_every_user_an_edge(seed: int) -> None:
+    graph = random_graph(seed=seed)
+    parts = split(graph, np.random.default_rng(seed))
+    assert ((np.diff(parts.train.user_items.indptr) > 0) == (np.diff(graph.user_items.indptr) > 0)).all()
+    assert parts.train.n_edges + len(parts.held_users) == graph.n_edges
+    assert 0 < len(parts.held_users) < graph.n_edges / 4

@@ -1,0 +1,174 @@
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from app.domain.embeddings import Embeddings
+from app.domain.interactions import Features
+from app.errors import CancelledError, DivergedError, NothingToLearnError
+from app.graph.bipartite import BipartiteGraph
+from app.graph.initial import initial_vectors
+from app.training.config import Combination, TrainingConfig
+from app.training.device import UnusableDeviceError, choose_device
+from app.training.fit import fit
+from tests.support.graphs import checkerboard, random_graph
+
+SMALL = TrainingConfig(embedding_size=16, epochs=30, device="cpu")
+
+
+def start(graph: BipartiteGraph, size: int = 16) -> NDArray[np.float32]:
+    rng = np.random.default_rng(0)
+    return np.concatenate([initial_vectors(n, size, Features.none(), rng) for n in (graph.n_users, graph.n_items)])
+
+
+def graph_of(pairs: list[tuple[int, int]], n_users: int, n_items: int) -> BipartiteGraph:
+    rows = np.array(pairs, np.int64).reshape(-1, 2)
+    return BipartiteGraph.from_pairs(rows[:, 0], rows[:, 1], n_users=n_users, n_items=n_items)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("combination", ["sum", "mean"])
+def test_the_checkerboard_is_solved(combination: Combination) -> None:
+    graph, withheld = checkerboard()
+    config = replace(SMALL, combination=combination, epochs=60, learning_rate=0.02, l2_weight=1e-3)
+    trained = fit(graph, start(graph), config).embeddings
+    scores = trained.user_vectors @ trained.item_vectors.T
+    scores[graph.seen.toarray()] = -np.inf
+    assert (scores.argmax(1) == withheld).all()
+
+
+def test_the_vectors_are_the_propagated_layer_0() -> None:
+    graph = random_graph()
+    trained = fit(graph, start(graph), replace(SMALL, n_layers=0, epochs=2)).embeddings
+    assert (trained.item_vectors == trained.initial_item).all()
+    trained = fit(graph, start(graph), replace(SMALL, n_layers=2, epochs=2)).embeddings
+    isolated = graph.n_items - 1
+    np.testing.assert_allclose(trained.item_vectors[isolated], trained.initial_item[isolated], rtol=1e-6)
+    assert (trained.item_vectors[:isolated] != trained.initial_item[:isolated]).any()
+
+
+def test_two_runs_are_equal_to_the_bit_and_another_seed_is_not() -> None:
+    graph = random_graph(n_users=300, n_items=90)
+    first, second = (fit(graph, start(graph), SMALL) for _ in range(2))
+    assert (first.embeddings.user_vectors == second.embeddings.user_vectors).all()
+    assert (first.embeddings.item_vectors == second.embeddings.item_vectors).all()
+    assert first.losses == second.losses
+    other = fit(graph, start(graph), replace(SMALL, seed=1))
+    assert (first.embeddings.user_vectors != other.embeddings.user_vectors).any()
+
+
+def test_the_loss_falls_and_every_epoch_is_told() -> None:
+    graph = random_graph()
+    told: list[tuple[int, int, float]] = []
+    result = fit(graph, start(graph), SMALL, on_epoch=lambda *a: told.append(a[:3]))
+    assert [(epoch, epochs) for epoch, epochs, _ in told] == [(epoch, 30) for epoch in range(1, 31)]
+    assert [loss for *_, loss in told] == list(result.losses)
+    assert result.losses[-1] < 0.5 * result.losses[0]
+    assert result.epochs == result.steps == 30
+    assert result.device == "cpu"
+
+
+def test_the_best_weights_come_back_not_the_last() -> None:
+    graph = random_graph()
+    scores = iter([0.1, 0.5, 0.2, 0.3, 0.4, 0.45, 0.0])
+    offered: list[Embeddings] = []
+
+    def validate(embeddings: Embeddings) -> float:
+        offered.append(embeddings)
+        return next(scores)
+
+    result = fit(graph, start(graph), replace(SMALL, epochs=20), validate=validate)
+    assert len(offered) == 6
+    assert (result.embeddings.user_vectors == offered[1].user_vectors).all()
+    assert (offered[1].user_vectors != offered[5].user_vectors).any()
+    assert (result.score, result.epochs, result.steps) == (0.5, 2, 2)
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize(
+    ("graph", "reason"),
+    [
+        (graph_of([], 0, 0), "no users"),
+        (graph_of([], 0, 3), "no users"),
+        (graph_of([], 3, 0), "no courses"),
+        (graph_of([], 3, 3), "no interactions"),
+        (graph_of([(0, 0)], 1, 1), "every course"),
+        (graph_of([(u, i) for u in range(3) for i in range(4)], 3, 4), "every course"),
+        (graph_of([(0, 0), (0, 1)], 2, 2), "every course"),
+    ],
+)
+def test_nothing_to_learn_is_said(graph: BipartiteGraph, reason: str) -> None:
+    with pytest.raises(NothingToLearnError, match=reason):
+        fit(graph, start(graph), SMALL)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    "graph",
+    [
+        graph_of([(0, 0)], 1, 2),
+        graph_of([(0, i) for i in range(5)] + [(1, 2)], 2, 5),
+        graph_of([(0, i) for i in range(3000)] + [(u, u) for u in range(1, 50)], 50, 3001),
+        graph_of([(u, 0) for u in range(2000)], 2000, 3),
+        graph_of([(u, u // 2) for u in range(40)], 40, 20),
+    ],
+    ids=["one user", "one took everything", "giant user", "giant course", "disconnected"],
+)
+def test_odd_graphs_train_to_finite_vectors(graph: BipartiteGraph) -> None:
+    result = fit(graph, start(graph), replace(SMALL, epochs=5))
+    assert np.isfinite(result.embeddings.user_vectors).all()
+    assert np.isfinite(result.embeddings.item_vectors).all()
+    assert np.isfinite(result.losses).all()
+
+
+def test_divergence_is_said() -> None:
+    graph = random_graph()
+    with pytest.raises(DivergedError, match="after 1 steps"):
+        fit(graph, np.full((graph.n_nodes, 16), 1e30, np.float32), SMALL)
+    with pytest.raises(DivergedError, match="overflow"):
+        fit(graph, start(graph), replace(SMALL, epochs=1, learning_rate=1e30))
+
+
+@pytest.mark.parametrize("after", [0, 3])
+def test_a_run_stops_before_the_next_step(after: int) -> None:
+    graph = random_graph()
+    asked: list[int] = []
+
+    def should_stop() -> bool:
+        asked.append(1)
+        return len(asked) > after
+
+    with pytest.raises(CancelledError):
+        fit(graph, start(graph), SMALL, should_stop=should_stop)
+    assert len(asked) == after + 1
+
+
+def test_a_device_that_is_not_there_is_named() -> None:
+    with pytest.raises(UnusableDeviceError, match="'cuda:99'"):
+        choose_device("cuda:99")
+    assert choose_device("cpu").type == "cpu"
+    assert choose_device("auto").type in {"cpu", "cuda"}
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        (lambda: TrainingConfig(embedding_size=0), "embedding_size"),
+        (lambda: TrainingConfig(n_layers=-1), "n_layers"),
+        (lambda: TrainingConfig(epochs=0), "epochs"),
+        (lambda: TrainingConfig(batch_size=0), "batch_size"),
+        (lambda: TrainingConfig(learning_rate=float("nan")), "learning_rate"),
+        (lambda: TrainingConfig(l2_weight=-1), "l2_weight"),
+    ],
+)
+def test_values_that_cannot_be_are_named(change: Callable[[], TrainingConfig], name: str) -> None:
+    with pytest.raises(ValueError, match=name):
+        change()
+
+
+def test_the_batch_grows_with_the_data() -> None:
+    assert TrainingConfig().batch_for(12) == 2048
+    assert TrainingConfig().batch_for(1_000_000) == 20_000
+    assert TrainingConfig(batch_size=7).batch_for(1_000_000) == 7
