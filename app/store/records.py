@@ -130,11 +130,16 @@ class RecordStore(Generic[Given, Stored]):
         return Patched(self._decode(document), operation_time(session))
 
     async def delete(self, record_id: str) -> Erased:
-        """Remove a record, then the interactions that name it; raises the kind's NotFoundError if there was neither.
+        """Remove a record, then the interactions that name it; raises the kind's NotFoundError if there was neither."""
+        n_records, gone_at = await self._remove_record(record_id)
+        n_interactions, cluster_time = await self._remove_interactions(record_id, gone_at)
+        # Without a record there may be interactions still, when a deletion was broken off.
+        if not n_records and not n_interactions:
+            raise self.unknown(record_id)
+        return Erased(Deleted(**{self.collection: n_records, "interactions": n_interactions}), cluster_time)
 
-        Only interactions written before the record went are removed: one written since belongs to a record
-        that was created anew, and its writer may already have been told that it is stored.
-        """
+    async def _remove_record(self, record_id: str) -> tuple[int, int]:
+        """How many records went (1 or 0), and the cluster time since when it is gone."""
 
         async def remove(session: Session) -> tuple[int, Session]:
             result = await self._records.delete_one({"_id": record_id}, session=session)
@@ -142,16 +147,19 @@ class RecordStore(Generic[Given, Stored]):
                 await note_deletion(self._db, self.collection, record_id, session)
             return result.deleted_count, session
 
-        n_records, transaction = await in_transaction(self._db, remove)
-        gone_at = to_timestamp(operation_time(transaction))
+        n_records, session = await in_transaction(self._db, remove)
+        return n_records, operation_time(session)
+
+    async def _remove_interactions(self, record_id: str, gone_at: int) -> tuple[int, int]:
+        """How many interactions went, and the cluster time of that.
+
+        Only those written before the record went: one written since belongs to a record that was created anew, and
+        its writer may already have been told that it is stored.
+        """
+        written_before = {**self.interactions_of(record_id), "written_at": {"$lte": to_timestamp(gone_at)}}
         async with await self._db.client.start_session() as session:
-            written_before = {**self.interactions_of(record_id), "written_at": {"$lte": gone_at}}
-            interactions = await self._db["interactions"].delete_many(written_before, session=session)
-            # Without a record there may be interactions still, when a deletion was broken off.
-            if not n_records and not interactions.deleted_count:
-                raise self.unknown(record_id)
-            counts = {self.collection: n_records, "interactions": interactions.deleted_count}
-            return Erased(Deleted(**counts), operation_time(session))
+            result = await self._db["interactions"].delete_many(written_before, session=session)
+            return result.deleted_count, operation_time(session)
 
     async def create_bare(self, ids: Collection[str]) -> None:
         """Create records that are nothing but an id; those that exist stay as they are."""
