@@ -1,0 +1,118 @@
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+
+from app.errors import InvalidFeaturesError
+from app.schemas.courses import Course
+from app.schemas.interactions import Interaction
+from app.schemas.users import User
+from app.store.client import Database, cluster_time
+from app.store.courses import CourseStore
+from app.store.interactions import InteractionStore
+from app.store.snapshot import BATCH, read_snapshot
+from app.store.users import UserStore
+
+DAY_0 = datetime(2024, 1, 1, tzinfo=UTC)
+TYPES = ("view", "enroll")
+
+
+async def test_an_empty_database(database: Database, mongodb_uri: str) -> None:
+    snapshot = read_snapshot(mongodb_uri, database.name, TYPES)
+    assert (len(snapshot.users), len(snapshot.items), snapshot.types) == (0, 0, TYPES)
+    columns = snapshot.user_rows, snapshot.item_rows, snapshot.type_codes, snapshot.timestamps
+    assert [(len(column), str(column.dtype)) for column in columns] == [
+        (0, "int32"),
+        (0, "int32"),
+        (0, "uint8"),
+        (0, "int64"),
+    ]
+    assert snapshot.user_features.values.shape == snapshot.item_features.values.shape == (0, 0)
+
+
+async def test_rows_are_sorted_and_say_what_is_stored(database: Database, mongodb_uri: str) -> None:
+    """More than one batch, in random order, against the rows themselves."""
+    rng = np.random.default_rng(0)
+    triples = [(f"u{u}", f"c{c}", t) for u in range(300) for c in range(45) for t in ("enroll", "view")]
+    assert len(triples) > BATCH
+    order = rng.permutation(len(triples))
+    rows = [
+        Interaction(user_id=u, course_id=c, type=t, timestamp=DAY_0 + timedelta(milliseconds=int(i) * 1_234_567))
+        for i, (u, c, t) in ((i, triples[i]) for i in order)
+    ]
+    await InteractionStore(database).write_many(rows, auto_create=True)
+    before = await cluster_time(database)
+
+    snapshot = read_snapshot(mongodb_uri, database.name, TYPES)
+    assert snapshot.cluster_time >= before
+    assert list(snapshot.users.ids) == sorted({u for u, _, _ in triples})
+    assert list(snapshot.items.ids) == sorted({c for _, c, _ in triples})
+    names = [
+        (snapshot.users.ids[u], snapshot.items.ids[i], snapshot.types[t])
+        for u, i, t in zip(snapshot.user_rows, snapshot.item_rows, snapshot.type_codes, strict=True)
+    ]
+    expected = sorted(triples, key=lambda triple: (triple[0], triple[1], TYPES.index(triple[2])))
+    assert names == expected
+    times = {(row.user_id, row.course_id, row.type): row.timestamp for row in rows}
+    milliseconds = [(times[name] - DAY_0) // timedelta(milliseconds=1) for name in names]
+    np.testing.assert_array_equal(snapshot.timestamps - int(DAY_0.timestamp() * 1000), milliseconds)
+
+
+async def test_types_that_are_no_longer_configured_follow(database: Database, mongodb_uri: str) -> None:
+    rows = [Interaction(user_id="u", course_id=c, type=t) for c, t in (("a", "old"), ("b", "enroll"), ("c", "ancient"))]
+    await InteractionStore(database).write_many(rows, auto_create=True)
+    snapshot = read_snapshot(mongodb_uri, database.name, TYPES)
+    assert snapshot.types == (*TYPES, "ancient", "old")
+    assert [snapshot.types[code] for code in snapshot.type_codes] == ["old", "enroll", "ancient"]
+
+
+async def test_interactions_without_a_record_are_left_out(database: Database, mongodb_uri: str) -> None:
+    rows = [Interaction(user_id=u, course_id=c) for u in ("u1", "u2") for c in ("c1", "c2")]
+    await InteractionStore(database).write_many(rows, auto_create=True)
+    await database["users"].delete_one({"_id": "u1"})  # as a reader sees it who comes between the halves of a deletion
+    await database["courses"].delete_one({"_id": "c2"})
+    snapshot = read_snapshot(mongodb_uri, database.name, TYPES)
+    assert (list(snapshot.users.ids), list(snapshot.items.ids)) == (["u2"], ["c1"])
+    assert (snapshot.user_rows.tolist(), snapshot.item_rows.tolist()) == ([0], [0])
+
+
+async def test_records_without_interactions_have_rows(database: Database, mongodb_uri: str) -> None:
+    await UserStore(database).create_bare(["b", "a", "é", "Z"])
+    await CourseStore(database).create_bare(["x"])
+    snapshot = read_snapshot(mongodb_uri, database.name, TYPES)
+    assert list(snapshot.users.ids) == ["Z", "a", "b", "é"], "the order of MongoDB"
+    assert snapshot.users.row("b") == 2
+
+
+async def test_features_stand_at_their_rows(database: Database, mongodb_uri: str) -> None:
+    users = [User(user_id="b", features=[1, 2]), User(user_id="a"), User(user_id="c", features=[0.1, -4])]
+    await UserStore(database).put_many(users)
+    await CourseStore(database).put(Course(course_id="x", features=[5, 6, 7]))
+    snapshot = read_snapshot(mongodb_uri, database.name, TYPES)
+    assert snapshot.user_features.rows.tolist() == [1, 2]
+    np.testing.assert_array_equal(snapshot.user_features.values, np.array([[1, 2], [0.1, -4]], np.float32))
+    assert snapshot.user_features.rows.dtype == np.int32
+    np.testing.assert_array_equal(snapshot.item_features.values, np.array([[5, 6, 7]], np.float32))
+
+
+@pytest.mark.parametrize(
+    ("features", "problem"),
+    [
+        ([[1, 2], [3]], "the features of course 'c1' are 1 numbers, those of 'c0' 2"),
+        ([[1, 2], [1e300, 0]], "the features of course 'c1' hold a number that is not finite or too large for 32 bits"),
+    ],
+)
+async def test_features_that_cannot_be_used_name_the_record(
+    database: Database, mongodb_uri: str, features: list[list[float]], problem: str
+) -> None:
+    courses = [Course(course_id=f"c{i}", features=vector) for i, vector in enumerate(features)]
+    await CourseStore(database).put_many(courses)
+    with pytest.raises(InvalidFeaturesError, match=problem):
+        read_snapshot(mongodb_uri, database.name, TYPES)
+
+
+async def test_a_stored_infinity_names_the_record(database: Database, mongodb_uri: str) -> None:
+    """Checked when it is written, but somebody may have written past this program."""
+    await database["users"].insert_one({"_id": "u", "features": [float("nan")]})
+    with pytest.raises(InvalidFeaturesError, match="user 'u'"):
+        read_snapshot(mongodb_uri, database.name, TYPES)
