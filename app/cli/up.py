@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import importlib.util
+import logging
 import socket
 import threading
 from asyncio.subprocess import Process
@@ -19,6 +20,8 @@ from app.errors import MissingExtraError
 from app.settings import Settings, environment_name, load_settings
 from app.store.embedded import EmbeddedMongod, PortInUseError
 from app.telemetry.logging import configure_logging
+
+log = logging.getLogger(__name__)
 
 LOG_CHECK_SECONDS = 60.0  # between two looks at the size of mongod's log
 READY_POLL_SECONDS = 0.05
@@ -113,7 +116,7 @@ class _Database:
         except PortInUseError:
             self._port_is_taken()
             raise
-        self._has_run = True
+        self._has_run, self._any_port = True, False
 
     def _explain(self, returncode: int) -> str:
         error = self.mongod.explain(returncode)
@@ -122,8 +125,11 @@ class _Database:
         return str(error)
 
     def _port_is_taken(self) -> None:
-        """Take another if it is the port of an earlier `up`; clients know that of this one, so it is waited for."""
-        self._any_port = not self._has_run
+        """Take another if it is that of an earlier `up`; that of this one is known to clients and waited for."""
+        if not self._has_run and not self._any_port:
+            self._any_port = True
+            # It asks whoever is there whether that is itself, and waits 30 s for one who never answers.
+            log.warning("the port that mongod had is taken; moving to another may take half a minute")
 
 
 async def _in_thread(call: Callable[[str], bool], url: str) -> bool:

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import psutil
@@ -324,17 +325,27 @@ def test_a_data_directory_in_use(up: Up) -> None:
     assert f"the data directory {up.data_dir} is in use by another mongod" in said
 
 
-def test_a_port_of_mongod_that_somebody_took_meanwhile(tmp_path: Path) -> None:
+async def test_a_port_of_mongod_that_somebody_took_meanwhile(tmp_path: Path, mongodb_uri: str) -> None:
     with Up(tmp_path / "data", environment=SETTINGS) as up:
-        httpx.put(f"{up.url}/users/ada", json={}).raise_for_status()
+        async with httpx.AsyncClient(base_url=up.url) as client:
+            (await client.put("/users/ada", json={})).raise_for_status()
         up.stop()
-    port = int((tmp_path / "data" / "port").read_text())
-    with socket.create_server(("127.0.0.1", port)) as taken:
-        taken.listen(0)
-        with Up(tmp_path / "data", environment=SETTINGS) as up:
-            assert int((tmp_path / "data" / "port").read_text()) != port
-            assert httpx.get(f"{up.url}/users/ada").status_code == 200
-            up.stop()
+    taken = str(urlsplit(mongodb_uri).port)
+    kept = tmp_path / "data" / "port"
+    kept.write_text(taken)
+    with Up(tmp_path / "data", environment=SETTINGS) as up:
+        assert "the port that mongod had is taken" in up.log
+        moved = kept.read_text()
+        assert moved.strip() != taken
+        up.child("mongod").kill()
+
+        async def there() -> bool:
+            async with httpx.AsyncClient(base_url=up.url) as client:
+                return (await client.get("/users/ada")).status_code == 200
+
+        await eventually(there)
+        assert kept.read_text() == moved
+        up.stop()
 
 
 def test_the_parent_is_light() -> None:
