@@ -5,41 +5,41 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
-from app.artifact.load import load_artifact
-from app.domain.changes import (
-    Change,
-    CourseChanged,
-    CurrentModelChanged,
-    InteractionChanged,
-    UserChanged,
-)
-from app.errors import ArtifactError, ChangeHistoryLostError, UnavailableError, UnknownModelError
+from app.api.loading import load_model, overlay_of_present_state
+from app.domain.changes import Change, ChangeBatch, CourseChanged, CurrentModelChanged, InteractionChanged, UserChanged
+from app.errors import ArtifactError, ChangeHistoryLostError, CourseGraphError, UnavailableError, UnknownModelError
 from app.serving.catalogue import Catalogue
 from app.serving.current import CurrentIndex
-from app.serving.index import ServingIndex
-from app.serving.listing import Interaction, ListingReader
 from app.serving.live import LiveModel, rank_popular
 from app.serving.options import Options, RankedList
 from app.store.changes import follow
 from app.store.client import UNAVAILABLE_ERRORS, Database, cluster_time, prepare_database
 from app.store.courses import CourseStore
 from app.store.interactions import InteractionStore
-from app.store.model_cache import discard
 from app.store.models import ModelStore
 from app.store.users import UserStore
 from app.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
-RETRY_SECONDS = 1.0  # between tries to begin while the database is away
+RETRY_SECONDS = 0.5  # between tries to begin while the database is away
+MODEL_RETRY_SECONDS = 30.0  # between tries to load a model whose files are damaged or find no room
 COUNTS_SECONDS = 2.0  # how old the counts of takers may be before the first model
-LISTED_ROWS = 10_000  # interactions compared with a model at once
 SILENCE_SECONDS = 5.0  # an idle stream is heard of twice a second; longer silence is a problem
 
 USER_KINDS = (InteractionChanged, UserChanged)
 KINDS = (*USER_KINDS, CourseChanged, CurrentModelChanged)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A list, and in ``taken`` bytes that differ when the user has taken something else."""
+
+    ranked: RankedList
+    taken: bytes = b""
 
 
 class Live:
@@ -48,192 +48,214 @@ class Live:
     def __init__(self, db: Database, cache: Path, counted_types: Iterable[str], metrics: Metrics) -> None:
         self._db, self._cache, self._metrics = db, cache, metrics
         self._counted_types = frozenset(counted_types)
-        self._models, self._interactions = ModelStore(db), InteractionStore(db)
+        self._models, self._interactions, self._users = ModelStore(db), InteractionStore(db), UserStore(db)
         self._current: CurrentIndex | None = None
+        self._beginning: CurrentIndex | None = None  # takes the place of ``_current`` when it is complete
         self._swapping: asyncio.Task[None] | None = None
+        self._tried = asyncio.Event()  # the model in question is served, or it is known why it is not
         self._model_problem: str | None = None
-        self._problem = "starting"
-        self._connected = False
+        self._problem: str | None = "starting"
         self._heard = time.monotonic()
         self._counts: dict[str, int] = {}
         self._counted = -COUNTS_SECONDS
+        self._counting = asyncio.Lock()
+        self.ready = asyncio.Event()
+        metrics.change_stream_lag.set_function(self.lag_seconds)
 
     # --- asked by requests
 
-    async def recommend(self, user_id: str, options: Options) -> RankedList:
+    async def recommend(self, user_id: str, options: Options) -> Answer:
         """A list for a user; from memory as soon as there is a model.  Raises UnavailableError while starting."""
         current = self._ready()
-        if current.model is not None:
-            return current.model.recommend(user_id, options)
+        model = current.model
+        if model is not None:
+            taken = model.overlay.taken(user_id)
+            others = "\x1f".join(sorted(taken.others)).encode() if taken.others else b""
+            return Answer(model.recommend(user_id, options), taken.rows.tobytes() + others)
         seen = await self._interactions.seen_by(user_id)
-        return rank_popular(current.catalogue, await self._takers(), seen, options)
+        ranked = rank_popular(current.catalogue, await self._takers(), seen, options)
+        return Answer(ranked, "\x1f".join(sorted(seen)).encode())
 
-    async def popular(self, options: Options) -> RankedList:
+    async def popular(self, options: Options) -> Answer:
         """Most taken courses.  Raises UnavailableError while starting."""
         current = self._ready()
         if current.model is not None:
-            return current.model.popular(options)
-        return rank_popular(current.catalogue, await self._takers(), (), options)
+            return Answer(current.model.popular(options))
+        return Answer(rank_popular(current.catalogue, await self._takers(), (), options))
+
+    async def knows(self, user_id: str) -> bool:
+        """Whether there is such a user; asks the database only about those whom the model does not know."""
+        model = self._ready().model
+        if model is not None and user_id in model.index.users and not model.overlay.forgotten(user_id):
+            return True
+        return user_id in await self._users.existing([user_id])
 
     def apply_local(self, changes: Iterable[Change]) -> None:
-        """Know a write of this process at once."""
-        if self._current is not None:
-            self._current.apply_local(changes)
+        """Know writes of this process at once; each carries the cluster time that its write gave."""
+        changes = list(changes)
+        for current in (self._current, self._beginning):
+            if current is not None:
+                current.apply_local(changes)
 
     def checks(self) -> dict[str, str]:
         """Named checks of readiness: ``ok`` or what is wrong."""
-        silent = time.monotonic() - self._heard
-        connected = self._connected and silent < SILENCE_SECONDS
+        lag = self.lag_seconds()
         return {
-            "database": "ok" if connected else self._problem,
-            "change_stream": "ok" if connected else f"not heard of for {silent:.1f} s",
+            "database": self._problem or "ok",
+            "change_stream": "ok" if lag < SILENCE_SECONDS else f"{lag:.0f} s behind what other processes wrote",
             "model": self._model_problem or "ok",
         }
 
     def lag_seconds(self) -> float:
-        """Age of what is known of other processes' writes."""
+        """How old what is known of other processes' writes may be."""
         return time.monotonic() - self._heard
 
     def _ready(self) -> CurrentIndex:
         if self._current is None:
-            raise UnavailableError(f"the service is starting: {self._problem}")
+            raise UnavailableError(f"the service cannot answer yet: {self._problem}")
         return self._current
 
     async def _takers(self) -> dict[str, int]:
-        if time.monotonic() - self._counted > COUNTS_SECONDS:
-            self._counts = dict(await self._interactions.popularity(self._counted_types))
-            self._counted = time.monotonic()
-        return self._counts
+        async with self._counting:  # counting reads all interactions: one at a time does
+            if time.monotonic() - self._counted > COUNTS_SECONDS:
+                self._counts = dict(await self._interactions.popularity(self._counted_types))
+                self._counted = time.monotonic()
+            return self._counts
 
     # --- keeping up
 
     async def run(self) -> None:
-        """Begin as soon as the database is there, and follow its changes until cancelled."""
+        """Begin as soon as the database is there, and follow its changes until cancelled; whatever happens, go on."""
         try:
             while True:
                 try:
-                    await prepare_database(self._db)
-                    current = await self._begin()
-                    await self._follow(current)
-                except ChangeHistoryLostError:
-                    log.warning("more changed than the oplog holds; reading the present state")
+                    await self._keep_up()
+                except ChangeHistoryLostError as error:
                     self._metrics.history_lost.inc()
+                    log.warning("changes were missed, so all is read again: %s", error)
                 except UNAVAILABLE_ERRORS as error:
-                    self._problem = f"MongoDB does not answer ({type(error).__name__})"
-                    self._connected = False
-                    log.warning("%s", self._problem)
-                    await asyncio.sleep(RETRY_SECONDS)
-        except Exception as error:
-            self._problem = f"{type(error).__name__}: {error}"
-            log.exception("the service cannot keep up with the database")
-            raise
+                    self._note_problem(f"MongoDB does not answer ({type(error).__name__})")
+                except CourseGraphError as error:
+                    self._note_problem(str(error))
+                except Exception as error:
+                    log.exception("following the database failed; trying again")
+                    self._note_problem(f"{type(error).__name__}: {error}")
+                await asyncio.sleep(RETRY_SECONDS)
         finally:
             await self._stop_swapping()
 
-    async def _begin(self) -> CurrentIndex:
-        """The present state; what is served until then stays."""
+    async def _keep_up(self) -> None:
+        await prepare_database(self._db)
         await self._stop_swapping()
         position = await cluster_time(self._db)
-        current = CurrentIndex(Catalogue([course async for course in CourseStore(self._db).facts()], position))
-        model_id = await self._models.current()
-        if model_id is not None:
-            await self._swap(current, model_id)
-        self._current = current
-        return current
-
-    async def _follow(self, current: CurrentIndex) -> None:
-        async with contextlib.aclosing(follow(self._db, current.position, kinds=KINDS)) as batches:
+        catalogue = Catalogue([course async for course in CourseStore(self._db).facts()], position)
+        current = self._beginning = CurrentIndex(catalogue)
+        try:
+            if (model_id := await self._models.current()) is not None:
+                await self._begin_swap(current, model_id)
+                await self._tried.wait()  # rather than to answer meanwhile as if there were no model
+            self._current = current
+        finally:
+            self._beginning = None
+        async with contextlib.aclosing(follow(self._db, position, kinds=KINDS)) as batches:
             async for batch in batches:
-                self._connected = batch.connected
-                if not batch.connected:
-                    self._problem = "MongoDB does not answer"
-                    continue
-                current.apply(batch)
-                if batch.caught_up:
-                    self._heard = time.monotonic()
-                for change in batch:
-                    if isinstance(change, CurrentModelChanged):
-                        await self._stop_swapping()
-                        self._swapping = asyncio.create_task(self._swap(current, change.model_id))
+                await self._take(batch, current)
 
-    async def _swap(self, current: CurrentIndex, model_id: str) -> None:
-        """Load a model aside and serve it; if that cannot be, the old one stays and the checks say so."""
-        if current.model is not None and current.model.index.model_id == model_id:
+    async def _take(self, batch: ChangeBatch, current: CurrentIndex) -> None:
+        if not batch.connected:
+            self._note_problem("MongoDB does not answer")
             return
-        began = time.monotonic()
-        while True:
-            try:
-                index = await self._load(model_id)
-                model = await self._replayed(index, current)
-                break
-            except UNAVAILABLE_ERRORS:
-                await asyncio.sleep(RETRY_SECONDS)
-            except (ArtifactError, UnknownModelError, OSError) as error:
-                self._model_problem = f"model {model_id} cannot be served: {error}"
-                self._metrics.model_failures.inc()
-                log.error("%s", self._model_problem)
-                return
-        current.swap(model)
-        self._model_problem = None
-        self._metrics.model.clear()
-        self._metrics.model.labels(model_id).set(1)
-        log.info("model %s is served, %.2f s after it was heard of", model_id, time.monotonic() - began)
+        current.apply(batch)
+        behind = 0.0 if batch.caught_up else max(0.0, time.time() - (batch.position >> 32))
+        self._heard = time.monotonic() - behind
+        if self._problem is not None:
+            log.info("in step with the database again" if self.ready.is_set() else "in step with the database")
+            self._problem = None
+            self.ready.set()
+        for change in batch:
+            if isinstance(change, CurrentModelChanged):
+                await self._begin_swap(current, change.model_id)
 
-    async def _load(self, model_id: str) -> ServingIndex:
-        directory = await self._models.fetch(model_id, self._cache)
-        try:
-            artifact = await asyncio.to_thread(load_artifact, directory)
-        except ArtifactError:  # damaged on this machine's disk, perhaps
-            await asyncio.to_thread(discard, directory)
-            directory = await self._models.fetch(model_id, self._cache)
-            artifact = await asyncio.to_thread(load_artifact, directory)
-        return await asyncio.to_thread(ServingIndex.from_artifact, artifact)
+    def _note_problem(self, problem: str) -> None:
+        if problem != self._problem:
+            log.warning("%s", problem)
+        self._problem = problem
 
-    async def _replayed(self, index: ServingIndex, current: CurrentIndex) -> LiveModel:
-        """The model with all that changed since its snapshot, as far as ``current`` has come."""
-        model = LiveModel(index, current.catalogue)
-        try:
-            since = index.contents.cluster_time
-            async with contextlib.aclosing(follow(self._db, since, kinds=USER_KINDS)) as batches:
-                async for batch in batches:
-                    model.apply(batch)
-                    if model.overlay.position >= current.position:
-                        return model
-        except ChangeHistoryLostError:
-            log.warning("the oplog does not reach back to model %s; comparing all interactions", index.model_id)
-        return await self._compared(index, current)
+    # --- models
 
-    async def _compared(self, index: ServingIndex, current: CurrentIndex) -> LiveModel:
-        position = await cluster_time(self._db)
-        reader, rows = ListingReader(index), list[Interaction]()
-        async for row in self._interactions.stream():
-            rows.append((row.user_id, row.course_id, row.type))
-            if len(rows) == LISTED_ROWS:
-                reader.add(rows)
-                rows.clear()
-        reader.add(rows)
-        users = [user.user_id async for user in UserStore(self._db).stream()]
-        model = LiveModel(index, current.catalogue, reader.finish(position, users))
-        async with contextlib.aclosing(follow(self._db, position, kinds=USER_KINDS)) as batches:
-            async for batch in batches:
-                model.apply(batch)
-                if model.overlay.position >= current.position:
-                    break
-        return model
+    async def _begin_swap(self, current: CurrentIndex, model_id: str) -> None:
+        await self._stop_swapping()
+        self._tried.clear()
+        if current.model is not None and current.model.index.model_id == model_id:
+            self._model_problem = None  # back to what is served: the model between could not be
+        else:
+            self._swapping = asyncio.create_task(self._swap(current, model_id))
 
     async def _stop_swapping(self) -> None:
         if self._swapping is not None:
             self._swapping.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._swapping
+            await asyncio.wait([self._swapping])
             self._swapping = None
+
+    async def _swap(self, current: CurrentIndex, model_id: str) -> None:
+        """Load a model aside and serve it; as long as that cannot be, the old one stays and the checks say so."""
+        began = time.monotonic()
+        while True:
+            pause = RETRY_SECONDS
+            try:
+                index = await load_model(self._models, model_id, self._cache)
+                await self._replay(LiveModel(index, current.catalogue), current)
+                break
+            except UNAVAILABLE_ERRORS:
+                pass
+            except UnknownModelError as error:  # pruned, so the pointer has moved on or is about to
+                self._model_problem = f"model {model_id} cannot be served: {error}"
+            except (ArtifactError, OSError) as error:
+                self._note_model_problem(model_id, error)
+                pause = MODEL_RETRY_SECONDS
+            except Exception as error:
+                log.exception("loading a model failed")
+                self._note_model_problem(model_id, error)
+                pause = MODEL_RETRY_SECONDS
+            await asyncio.sleep(pause)
+        self._model_problem = None
+        self._metrics.model.clear()
+        self._metrics.model.labels(model_id).set(1)
+        self._tried.set()
+        log.info("model %s is served, %.2f s after it was heard of", model_id, time.monotonic() - began)
+
+    def _note_model_problem(self, model_id: str, error: Exception) -> None:
+        self._model_problem = f"model {model_id} cannot be served: {error}"
+        self._metrics.model_failures.inc()
+        self._tried.set()
+        log.error("%s", self._model_problem)
+
+    async def _replay(self, model: LiveModel, current: CurrentIndex) -> None:
+        """Let the model take in what changed since its snapshot, and serve it."""
+        index = model.index
+        try:
+            await self._catch_up(model, current)
+        except ChangeHistoryLostError:
+            log.warning("the oplog does not reach back to the snapshot of model %s; all is compared", index.model_id)
+            overlay = await overlay_of_present_state(self._db, index)
+            await self._catch_up(LiveModel(index, current.catalogue, overlay), current)
+
+    async def _catch_up(self, model: LiveModel, current: CurrentIndex) -> None:
+        async with contextlib.aclosing(follow(self._db, model.overlay.position, kinds=USER_KINDS)) as batches:
+            async for batch in batches:
+                model.apply(batch)
+                if model.overlay.position >= current.position:
+                    current.swap(model)  # at once: while anything is awaited, the other stream may go on
+                    return
 
 
 @contextlib.asynccontextmanager
-async def running(live: Live) -> AsyncIterator[None]:
-    """Keep it up to date while the block runs."""
+async def running(live: Live, *, patience_seconds: float) -> AsyncIterator[None]:
+    """Keep it up to date while the block runs, which begins when it is ready or patience has run out."""
     task = asyncio.create_task(live.run())
     try:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(live.ready.wait(), patience_seconds)
         yield
     finally:
         task.cancel()

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Body, Request, Response
 
 from app.api.batches import BatchKind, take_batch
 from app.api.dependencies import After, Courses, DryRun, Limit, OnError, PathId
+from app.api.openapi import batch_body
 from app.api.routing import Route
 from app.errors import InvalidValueError
 from app.schemas.courses import Course, CourseBody, StoredCourse
@@ -14,18 +15,7 @@ from app.schemas.problems import problem_responses
 from app.schemas.reports import BatchReport, Deleted
 
 router = APIRouter(prefix="/courses", tags=["courses"], route_class=Route)
-ROWS = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {"type": "array", "maxItems": 10_000, "items": {"type": "object"}},
-                "example": [{"course_id": "python", "title": "Python Programming", "categories": ["Programming"]}],
-            },
-            "application/x-ndjson": {"schema": {"type": "string"}, "example": '{"course_id": "python"}\n'},
-        },
-    }
-}
+ROWS = batch_body(Course, {"course_id": "python", "title": "Python Programming", "categories": ["Programming"]})
 
 
 @router.post(

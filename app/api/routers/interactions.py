@@ -16,6 +16,7 @@ from app.api.dependencies import (
     PathId,
     StoredInteractions,
 )
+from app.api.openapi import batch_body
 from app.api.routing import Route
 from app.schemas.interactions import Interaction, StoredInteraction
 from app.schemas.pages import PageOf, encode_cursor
@@ -23,26 +24,7 @@ from app.schemas.problems import problem_responses
 from app.schemas.reports import BatchReport
 
 router = APIRouter(prefix="/interactions", tags=["interactions"], route_class=Route)
-ROWS = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {
-                    "oneOf": [
-                        {"type": "object"},
-                        {"type": "array", "maxItems": 10_000, "items": {"type": "object"}},
-                    ]
-                },
-                "example": [{"user_id": "ada", "course_id": "python", "type": "complete"}],
-            },
-            "application/x-ndjson": {
-                "schema": {"type": "string"},
-                "example": '{"user_id": "ada", "course_id": "python"}\n',
-            },
-        },
-    }
-}
+ROWS = batch_body(Interaction, {"user_id": "ada", "course_id": "python", "type": "complete"})
 
 
 class RemovedCount(BaseModel):

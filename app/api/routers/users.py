@@ -6,6 +6,7 @@ from fastapi import APIRouter, Body, Request, Response
 
 from app.api.batches import BatchKind, take_batch
 from app.api.dependencies import After, DryRun, Limit, OnError, PathId, StoredInteractions, Users
+from app.api.openapi import batch_body
 from app.api.routing import Route
 from app.errors import InvalidValueError
 from app.schemas.interactions import StoredInteraction
@@ -15,18 +16,7 @@ from app.schemas.reports import BatchReport, Deleted
 from app.schemas.users import StoredUser, User, UserBody
 
 router = APIRouter(prefix="/users", tags=["users"], route_class=Route)
-ROWS = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {"type": "array", "maxItems": 10_000, "items": {"type": "object"}},
-                "example": [{"user_id": "ada", "interests": ["statistics"]}],
-            },
-            "application/x-ndjson": {"schema": {"type": "string"}, "example": '{"user_id": "ada"}\n'},
-        },
-    }
-}
+ROWS = batch_body(User, {"user_id": "ada", "interests": {"statistics": 1.0}}, {"user_id": "bob"})
 
 
 @router.post(
