@@ -42,7 +42,7 @@ def _reduce(values: NDArray[np.float64], size: int, rng: np.random.Generator) ->
     from sklearn.decomposition import PCA  # noqa: PLC0415 - a second to import, and only these features need it
 
     sample = values if len(values) <= PCA_ROWS else values[rng.choice(len(values), PCA_ROWS, replace=False)]
-    if len(sample) == 1:  # no direction to find; only the length can be kept
+    if not np.ptp(sample, axis=0).any():  # one point has no directions
         return _project(values, size, rng)
     pca = PCA(min(size, len(sample)), random_state=int(rng.integers(2**31))).fit(sample)
     reduced: NDArray[np.float64] = pca.transform(values)

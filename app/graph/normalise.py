@@ -7,20 +7,21 @@ from scipy.sparse import csr_array
 from app.graph.bipartite import BipartiteGraph
 
 
-def edge_norms(graph: BipartiteGraph) -> NDArray[np.float32]:
-    """w_ui / sqrt(d_u d_i) of each edge, (E,), computed in float64; degrees are sums of weights, nothing is added."""
+def edge_norms(graph: BipartiteGraph) -> NDArray[np.float64]:
+    """w_ui / sqrt(d_u d_i) of each edge, (E,); degrees are sums of weights, nothing is added to them."""
     users, items = graph.edge_users(), graph.user_items.indices
     roots = np.sqrt(graph.user_degrees[users] * graph.item_degrees[items])
-    return (graph.user_items.data / roots).astype(np.float32)
+    norms: NDArray[np.float64] = graph.user_items.data / roots
+    return norms
 
 
-def normalised_adjacency(graph: BipartiteGraph) -> csr_array:
-    """Both directions of every edge, (N, N) float32 with users first and then items; an isolated node's row is empty.
+def normalised_adjacency(graph: BipartiteGraph, dtype: type[np.floating] = np.float32) -> csr_array:
+    """Both directions of every edge, (N, N) with users first and then items; an isolated node's row is empty.
 
     The first E stored entries are the edges in the graph's order, seen from the users; ``reverse_positions`` says
     where each stands again, seen from the items.
     """
-    norms = edge_norms(graph)
+    norms = edge_norms(graph).astype(dtype)
     by_item = np.argsort(graph.user_items.indices, kind="stable")
     columns = np.concatenate([graph.user_items.indices + graph.n_users, graph.edge_users()[by_item]])
     counts = np.bincount(graph.user_items.indices, minlength=graph.n_items)
