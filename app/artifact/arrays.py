@@ -1,6 +1,6 @@
 """Which array of the contents is in which file, and how ids become arrays."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -10,7 +10,7 @@ from app.domain.contents import ArtifactContents
 
 Array = NDArray[np.generic]
 
-ARRAYS: Mapping[str, str] = {  # name in the contents, and file: its dtype, little-endian whatever the machine
+ARRAYS = {  # name in the contents, and file: its dtype, little-endian whatever the machine
     "user_vectors": "<f4",
     "item_vectors": "<f4",
     "initial_item": "<f4",
@@ -21,7 +21,12 @@ ARRAYS: Mapping[str, str] = {  # name in the contents, and file: its dtype, litt
     "user_degrees": "<f8",
     "item_degrees": "<f8",
 }
-ID_ARRAYS: Mapping[str, str] = {
+OPTIONAL_ARRAYS = {  # the same, and None when there is no such file
+    "item_messages": "<f4",
+    "top_items": "<i4",
+    "top_scores": "<f4",
+}
+ID_ARRAYS = {
     "user_ids": "|u1",
     "user_id_offsets": "<i8",
     "item_ids": "|u1",

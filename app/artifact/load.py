@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from app.artifact.arrays import ARRAYS, ID_ARRAYS, Array, file_name, unpack_ids
+from app.artifact.arrays import ARRAYS, ID_ARRAYS, OPTIONAL_ARRAYS, Array, file_name, unpack_ids
 from app.artifact.manifest import MANIFEST, FileFacts, Manifest
 from app.domain.contents import ArtifactContents
 from app.domain.vocabulary import Vocabulary
@@ -41,12 +41,15 @@ def load_artifact(directory: Path) -> Artifact:
     manifest = Manifest.from_dict(_read_manifest(directory))
     for name, facts in manifest.files.items():
         _verify_bytes(directory, name, facts)
-    arrays = {name: _map(directory, name, dtype, manifest) for name, dtype in {**ARRAYS, **ID_ARRAYS}.items()}
+    optional = {name: dtype for name, dtype in OPTIONAL_ARRAYS.items() if file_name(name) in manifest.files}
+    wanted = ARRAYS | ID_ARRAYS | optional
+    arrays = {name: _map(directory, name, dtype, manifest) for name, dtype in wanted.items()}
     users, items = (_vocabulary(arrays, side) for side in ("user", "item"))
     _verify_shapes(arrays, manifest, len(users), len(items))
     _verify_numbers(arrays)
     _verify_seen(arrays, manifest, len(items))
-    contents: dict[str, Any] = {name: arrays[name] for name in ARRAYS}
+    _verify_top(arrays, len(items))
+    contents: dict[str, Any] = {name: arrays.get(name) for name in ARRAYS | OPTIONAL_ARRAYS}
     return Artifact(
         manifest,
         ArtifactContents(
@@ -57,6 +60,7 @@ def load_artifact(directory: Path) -> Artifact:
             n_interactions=manifest.counts["interactions"],
             cluster_time=manifest.cluster_time,
             data_fingerprint=manifest.data_fingerprint,
+            own_weight=manifest.own_weight,
             **contents,
         ),
     )
@@ -123,15 +127,18 @@ def _verify_shapes(arrays: Mapping[str, Any], manifest: Manifest, n_users: int, 
         "user_vectors": (n_users, size),
         "item_vectors": (n_items, size),
         "initial_item": (n_items, size),
+        "item_messages": (n_items, size),
         "seen_indptr": (n_users + 1,),
         "seen_items": (n_seen,),
         "seen_types": (n_seen,),
         "popularity": (n_items,),
         "user_degrees": (n_users,),
         "item_degrees": (n_items,),
+        "top_items": (n_users, arrays["top_scores"].shape[-1] if "top_scores" in arrays else 0),
+        "top_scores": (n_users, arrays["top_items"].shape[-1] if "top_items" in arrays else 0),
     }
     for name, shape in wanted.items():
-        if arrays[name].shape != shape:
+        if name in arrays and arrays[name].shape != shape:
             raise ArtifactError(file_name(name), f"has shape {arrays[name].shape}; wanted {shape}")
     counted = {"users": n_users, "courses": n_items}
     if {name: manifest.counts.get(name) for name in counted} != counted or "interactions" not in manifest.counts:
@@ -139,12 +146,22 @@ def _verify_shapes(arrays: Mapping[str, Any], manifest: Manifest, n_users: int, 
 
 
 def _verify_numbers(arrays: Mapping[str, Any]) -> None:
-    for name in ("user_vectors", "item_vectors", "initial_item"):
-        if arrays[name].size and not np.abs(arrays[name]).max() <= LARGEST:  # also when it is NaN
+    for name in ("user_vectors", "item_vectors", "initial_item", "item_messages", "top_scores"):
+        if name in arrays and arrays[name].size and not np.abs(arrays[name]).max() <= LARGEST:  # also when it is NaN
             raise ArtifactError(file_name(name), f"holds a number that is not finite or larger than {LARGEST:g}")
     for name in ("popularity", "user_degrees", "item_degrees"):
         if not ((arrays[name] >= 0) & np.isfinite(arrays[name])).all():
             raise ArtifactError(file_name(name), "holds a number that is negative or not finite")
+
+
+def _verify_top(arrays: Mapping[str, Any], n_items: int) -> None:
+    if "top_items" not in arrays:
+        return
+    items, scores = arrays["top_items"], arrays["top_scores"]
+    if items.size and not (items.min() >= -1 and items.max() < n_items):
+        raise ArtifactError(file_name("top_items"), f"holds a row outside 0..{n_items - 1}")
+    if (np.diff(scores, axis=1) > 0).any():
+        raise ArtifactError(file_name("top_scores"), "is not sorted within a user")
 
 
 def _verify_seen(arrays: Mapping[str, Any], manifest: Manifest, n_items: int) -> None:

@@ -45,7 +45,7 @@ class FileFacts:
 class Manifest:
     """All that is known about a model; ``as_dict`` is its JSON.
 
-    counts: users, courses and interactions that it was trained on.
+    counts: users, courses and interactions that it was trained on.  own_weight: see Embeddings.
     """
 
     format: int
@@ -55,6 +55,7 @@ class Manifest:
     code_version: str
     counts: Mapping[str, int]
     embedding_size: int
+    own_weight: float
     types: tuple[str, ...]
     type_weights: tuple[float, ...]
     config: Mapping[str, Any]

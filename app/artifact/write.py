@@ -64,6 +64,7 @@ def _manifest(contents: ArtifactContents, description: Description, files: Mappi
             "interactions": contents.n_interactions,
         },
         embedding_size=contents.embedding_size,
+        own_weight=contents.own_weight,
         types=contents.types,
         type_weights=contents.type_weights,
         config=dict(description.config),

@@ -18,13 +18,16 @@ MAX_TYPES = 32  # interaction types, one bit each
 class ArtifactContents:
     """A model's vectors, and what was known when it was trained.
 
-    user_vectors: (U, D) float32.  item_vectors, initial_item: (I, D) float32; see Embeddings.
+    user_vectors: (U, D) float32.  item_vectors, initial_item, item_messages: (I, D) float32.  own_weight: all as in
+    Embeddings.
     seen: the S known (user, item) pairs, those with weight 0 too, as a CSR: the items of user u are
     ``seen_items[seen_indptr[u]:seen_indptr[u + 1]]``, ascending.  seen_indptr: (U + 1,) int64.  seen_items: (S,) int32.
     seen_types: (S,) uint32, bit t is set when the user did ``types[t]`` with the item.
     popularity: (I,) float32, number of users with an edge to the item.
     user_degrees, item_degrees: (U,) and (I,) float64, sums of edge weights.
     type_weights: edge weight of each type; a pair weighs the most that one of its types does.
+    top_items, top_scores: (U, L) int32 and float32, the best unseen items of each user, best first, see ``top_lists``;
+    a row with fewer ends in -1.  None: they were not computed.
     cluster_time: replaying the changes from there gives the present state; see Snapshot.
     """
 
@@ -44,6 +47,10 @@ class ArtifactContents:
     n_interactions: int
     cluster_time: int
     data_fingerprint: str
+    own_weight: float = 1.0
+    item_messages: NDArray[np.float32] | None = None
+    top_items: NDArray[np.int32] | None = None
+    top_scores: NDArray[np.float32] | None = None
 
     @classmethod
     def from_snapshot(
@@ -81,6 +88,8 @@ class ArtifactContents:
             n_interactions=len(snapshot.user_rows),
             cluster_time=snapshot.cluster_time,
             data_fingerprint=data_fingerprint(snapshot),
+            own_weight=embeddings.own_weight,
+            item_messages=embeddings.item_messages,
         )
 
     @property

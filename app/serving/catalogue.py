@@ -1,6 +1,7 @@
 """The courses as they are now, beside a model that knows those of its training."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,9 @@ from app.domain.courses import CourseFacts
 from app.domain.vocabulary import Vocabulary
 from app.serving.index import ServingIndex
 
+Field = Literal["categories", "tags", "level", "language"]
+
+NO_ROWS = np.empty(0, np.intp)
 NO_ITEMS = Vocabulary(())
 
 
@@ -97,25 +101,64 @@ class CatalogueView:
         self.eligible = np.fromiter(
             (facts is not None and facts.available for facts in self._facts), np.bool_, len(self._facts)
         )
-        self._categories: Mapping[str, NDArray[np.intp]] | None = None
+        self._rows_by_label: dict[Field, Mapping[str, NDArray[np.intp]]] = {}
+        self._prerequisites: tuple[NDArray[np.intp], NDArray[np.intp]] | None = None  # courses, what each needs
 
     def rows(self, course_ids: Collection[str]) -> list[int]:
         """Rows of those courses that are known here."""
-        found = [self._items.row(id_) if id_ in self._items else self._new_rows.get(id_) for id_ in course_ids]
-        return [row for row in found if row is not None]
+        return [row for row in map(self.row, course_ids) if row is not None]
 
-    def in_categories(self, categories: Collection[str]) -> NDArray[np.bool_]:
-        """(R,) bool: the course is in any of them."""
-        if self._categories is None:  # not every service filters
-            self._categories = self._by_category()
+    def labelled(self, field: Field, labels: Collection[str]) -> NDArray[np.bool_]:
+        """(R,) bool: the course has any of the labels."""
         mask = np.zeros(len(self.ids), np.bool_)
-        for category in self._categories.keys() & set(categories):
-            mask[self._categories[category]] = True
+        for label in self._labels(field).keys() & set(labels):
+            mask[self._rows_by_label[field][label]] = True
         return mask
 
-    def _by_category(self) -> Mapping[str, NDArray[np.intp]]:
-        rows: dict[str, list[int]] = {}
-        for row, facts in enumerate(self._facts):
-            for category in facts.categories if facts is not None else ():
-                rows.setdefault(category, []).append(row)
-        return {category: np.array(members, np.intp) for category, members in rows.items()}
+    def rows_with(self, field: Field, label: str) -> NDArray[np.intp]:
+        """Rows of the courses with a label, ascending."""
+        return self._labels(field).get(label, NO_ROWS)
+
+    def unmet(self, completed: Collection[str]) -> NDArray[np.intp]:
+        """Rows of the courses that have a prerequisite other than these courses."""
+        if self._prerequisites is None:
+            pairs = [(row, id_) for row, facts in enumerate(self._facts) if facts for id_ in facts.prerequisites]
+            required = [self.row(id_) for _, id_ in pairs]
+            # One that does not exist stands beyond the last row: nobody can have completed it.
+            places = np.array([len(self.ids) if row is None else row for row in required], np.intp)
+            self._prerequisites = np.array([row for row, _ in pairs], np.intp), places
+        is_completed = np.zeros(len(self.ids) + 1, np.bool_)
+        is_completed[self.rows(completed)] = True
+        rows, required_rows = self._prerequisites
+        return rows[~is_completed[required_rows]]
+
+    def facts(self, row: int) -> CourseFacts | None:
+        """Facts of a course, None when it is gone."""
+        return self._facts[row]
+
+    def row(self, course_id: str) -> int | None:
+        """Row of a course that the model or the catalogue knows."""
+        row = self._items.row(course_id)
+        return self._new_rows.get(course_id) if row is None else row
+
+    def _labels(self, field: Field) -> Mapping[str, NDArray[np.intp]]:
+        if field not in self._rows_by_label:  # few services filter by all fields
+            rows: dict[str, list[int]] = {}
+            for row, facts in enumerate(self._facts):
+                for label in () if facts is None else labels_of(facts, field):
+                    rows.setdefault(label, []).append(row)
+            self._rows_by_label[field] = {label: np.array(members, np.intp) for label, members in rows.items()}
+        return self._rows_by_label[field]
+
+
+def labels_of(facts: CourseFacts, field: Field) -> Sequence[str]:
+    """What a course has in a field; nothing, one or several."""
+    match field:
+        case "categories":
+            return facts.categories
+        case "tags":
+            return facts.tags
+        case "level":
+            return () if facts.level is None else (facts.level,)
+        case "language":
+            return () if facts.language is None else (facts.language,)

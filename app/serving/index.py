@@ -38,10 +38,10 @@ class ServingIndex:
         """Index of a loaded artifact, whose mapped arrays it uses as they are."""
         return cls(artifact.model_id, artifact.contents)
 
-    def user_vector(self, user_id: str) -> NDArray[np.float32] | None:
-        """(D,), None when the user is not known or had no edge: then the vector is only where training began."""
+    def user_row(self, user_id: str) -> int | None:
+        """Row of a user with a vector that means something: without an edge it is only where training began."""
         row = self.users.row(user_id)
-        return None if row is None or self.contents.user_degrees[row] == 0 else self.contents.user_vectors[row]
+        return None if row is None or self.contents.user_degrees[row] == 0 else row
 
     def seen_items(self, user_id: str) -> NDArray[np.int32]:
         """Rows of the items that the user had seen, ascending; none for an unknown user."""

@@ -1,29 +1,57 @@
 """A model together with what happened since: what a request is answered from."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.domain.changes import ChangeBatch, InteractionChanged, UserChanged
 from app.serving.catalogue import Catalogue, CatalogueView
+from app.serving.content import ContentMap, known_edges
+from app.serving.explain import explain
+from app.serving.filters import allowed_rows
+from app.serving.fold_in import new_parts
 from app.serving.index import ServingIndex
-from app.serving.options import Options, Ranked, RankedList, Source
-from app.serving.overlay import Overlay, Taken
-from app.serving.ranking import softmax_percent, top_n
+from app.serving.lists import COMPLETE, listed, rank_popular, ranked
+from app.serving.options import Options, Ranked, RankedList, Reason
+from app.serving.overlay import Overlay
+from app.serving.shelf import Shelf
+from app.serving.top_lists import TopList, TopLists
+from app.serving.users import UserVector, UserVectors
 
-NOTHING = Taken(np.empty(0, np.int32))
+__all__ = ["LiveModel", "rank_popular"]
+
+BLOCK_SCORES = 2**20  # scores computed at once for many users, 4 MiB
 
 
 class LiveModel:
-    """One model, its overlay, and the catalogue as it is."""
+    """One model, its overlay, and the catalogue as it is.
 
-    def __init__(self, index: ServingIndex, catalogue: Catalogue, overlay: Overlay | None = None) -> None:
+    content: learned from the same model; with it courses that are newer than the model are scored too.
+    Not for several threads: what is told and what is asked must take turns, as on an event loop.
+    """
+
+    def __init__(
+        self,
+        index: ServingIndex,
+        catalogue: Catalogue,
+        overlay: Overlay | None = None,
+        content: ContentMap | None = None,
+    ) -> None:
         self.index = index
         self.overlay = overlay or Overlay(index)
-        self._catalogue = catalogue
-        self._view = CatalogueView(catalogue, index)
+        self.users = UserVectors(index, self.overlay)
+        self._catalogue, self._content = catalogue, content
         self._popularity = np.log1p(index.contents.popularity.astype(np.float64))
+        self._lists = TopLists(index)
+        self._shelf = Shelf(index, CatalogueView(catalogue, index), content)
+
+    @property
+    def shelf(self) -> Shelf:
+        """The courses as they are now."""
+        if self._shelf.view.version != self._catalogue.version:
+            self._shelf = Shelf(self.index, CatalogueView(self._catalogue, self.index), self._content)
+        return self._shelf
 
     def apply(self, batch: ChangeBatch) -> None:
         """Take in what the change stream tells of users."""
@@ -32,83 +60,121 @@ class LiveModel:
                 self.overlay.apply(change)
         self.overlay.advance(batch.position)
 
+    # --- asked
+
     def recommend(self, user_id: str, options: Options) -> RankedList:
-        """Courses for a user, by the model's vectors or, for somebody it has no vector of, by popularity."""
-        vector = None if self.overlay.forgotten(user_id) else self.index.user_vector(user_id)
-        if vector is None:
+        """Courses for a user, by vectors or, for somebody who has none, by popularity."""
+        user = self.users.get(user_id)
+        if user is None:
             return self.popular(options, user_id)
-        scores = self.index.item_vectors @ vector  # (I,)
-        return self._rank(scores, options, self.overlay.taken(user_id), "model")
+        items = None
+        if options.exclude_seen and options.percent_over == "recommended" and not options.diversity:
+            items = self._from_top_list(user_id, user, options)
+        if items is None:
+            shelf = self.shelf
+            items = ranked(shelf.scores(user.vector), self._allowed(shelf, options, user_id), options, shelf)
+        return RankedList(self.index.model_id, user.source, items)
+
+    def recommend_many(self, user_ids: Sequence[str], options: Options) -> Iterator[RankedList]:
+        """The lists of many users in order; memory does not grow with their number.
+
+        A block of them is scored at once, some 10 ms, and what is told meanwhile counts from the next block on.
+        """
+        block = max(1, BLOCK_SCORES // max(len(self.index.items), 1))
+        for start in range(0, len(user_ids), block):
+            yield from self._recommend_block(user_ids[start : start + block], options)
+
+    def recommend_to(self, course_ids: Collection[str], interests: Mapping[str, float], options: Options) -> RankedList:
+        """Courses for somebody of whom this is known: courses taken, and weighted tags or categories."""
+        shelf, contents = self.shelf, self.index.contents
+        allowed = allowed_rows(shelf.view, options, course_ids)
+        if options.exclude_seen:
+            allowed[shelf.view.rows(course_ids)] = False
+        edges = known_edges(shelf.view, course_ids, interests)
+        if not len(edges.rows) or contents.item_messages is None:
+            items = ranked(self._popular_scores(shelf), allowed, options, shelf)
+            return RankedList(self.index.model_id, "popular", items)
+        items = ranked(shelf.scores(new_parts(contents, edges).vector), allowed, options, shelf)
+        taken = any(course_id in self.index.items for course_id in course_ids)
+        return RankedList(self.index.model_id, "fold_in" if taken else "content", items)
 
     def popular(self, options: Options, user_id: str | None = None) -> RankedList:
         """Most taken courses, those that the model does not know last; without what the user has taken, if given.
 
         The score is log(1 + users who took it), so the softmax is the share of takers, one added to each.
         """
-        n_new = len(self.view.ids) - self.view.n_indexed
-        scores = np.concatenate([self._popularity, np.zeros(n_new)])
-        return self._rank(scores, options, NOTHING if user_id is None else self.overlay.taken(user_id), "popular")
+        shelf = self.shelf
+        items = ranked(self._popular_scores(shelf), self._allowed(shelf, options, user_id), options, shelf)
+        return RankedList(self.index.model_id, "popular", items)
 
-    @property
-    def view(self) -> CatalogueView:
-        """The catalogue as it is now."""
-        if self._view.version != self._catalogue.version:
-            self._view = CatalogueView(self._catalogue, self.index)
-        return self._view
+    def explain(self, user_id: str, course_ids: Sequence[str]) -> list[list[Reason]]:
+        """Why each of these courses has its score for the user; nothing for somebody without a vector."""
+        parts, shelf = self.users.parts(user_id), self.shelf
+        if parts is None:
+            return [[] for _ in course_ids]
+        rows = [shelf.view.row(course_id) for course_id in course_ids]
+        beyond = len(shelf.view.ids)  # has no vector
+        vectors = shelf.course_vectors([beyond if row is None else row for row in rows])
+        return explain(parts, vectors, self.index.items.ids)
 
-    def _rank(self, scores: NDArray[np.floating], options: Options, taken: Taken, source: Source) -> RankedList:
-        view = self.view
-        allowed = _allowed(view, options)
-        if options.exclude_seen:
+    # ---
+
+    def _recommend_block(self, user_ids: Sequence[str], options: Options) -> list[RankedList]:
+        shelf = self.shelf
+        users = [self.users.get(user_id) for user_id in user_ids]
+        vectors = [user.vector for user in users if user is not None]
+        scores = iter(shelf.scores(np.stack(vectors)) if vectors else ())  # (B, R'), row by row
+        answers = []
+        for user_id, user in zip(user_ids, users, strict=True):
+            if user is None:
+                answers.append(self.popular(options, user_id))
+            else:
+                items = ranked(next(scores), self._allowed(shelf, options, user_id), options, shelf)
+                answers.append(RankedList(self.index.model_id, user.source, items))
+        return answers
+
+    def _popular_scores(self, shelf: Shelf) -> NDArray[np.float64]:
+        return np.concatenate([self._popularity, np.zeros(len(shelf.view.ids) - len(self._popularity))])
+
+    def _allowed(self, shelf: Shelf, options: Options, user_id: str | None) -> NDArray[np.bool_]:
+        allowed = allowed_rows(shelf.view, options, self._completed(options, user_id))
+        if user_id is not None and options.exclude_seen:
+            taken = self.overlay.taken(user_id)
             allowed[taken.rows] = False
-            allowed[view.rows(taken.others)] = False
-        return _listed(view, scores, allowed[: len(scores)], options, source=source, model_id=self.index.model_id)
+            allowed[shelf.view.rows(taken.others)] = False
+        return allowed
 
+    def _completed(self, options: Options, user_id: str | None) -> Collection[str]:
+        if user_id is None or not options.prerequisites_met:
+            return ()
+        complete = 1 << self.overlay.bit(COMPLETE)
+        return [id_ for id_, types in self.overlay.types_by_course(user_id).items() if types & complete]
 
-def rank_popular(
-    catalogue: Catalogue, counts: Mapping[str, int], seen: Collection[str], options: Options
-) -> RankedList:
-    """Most taken courses before there is a model.  counts: users who took each course.  seen: taken by this user."""
-    view = CatalogueView(catalogue, None)
-    scores = np.log1p(np.fromiter((counts.get(id_, 0) for id_ in view.ids), np.float64, len(view.ids)))
-    allowed = _allowed(view, options)
-    if options.exclude_seen:
-        allowed[view.rows(seen)] = False
-    return _listed(view, scores, allowed, options, source="popular", model_id=None)
+    def _from_top_list(self, user_id: str, user: UserVector, options: Options) -> list[Ranked] | None:
+        """The asked part from the user's kept list; None when too little of that fits the options."""
+        shelf, top = self.shelf, self._top_list(user_id, user)
+        view = shelf.view
+        allowed = allowed_rows(view, options, self._completed(options, user_id)) if options.filters else view.eligible
+        fits = allowed[top.rows]
+        rows, scores = top.rows[fits].astype(np.intp), top.scores[fits]
+        until = options.offset + options.n
+        if len(rows) < until and not top.whole:
+            return None
+        if shelf.has_new:
+            new = np.flatnonzero(allowed[view.n_indexed :])
+            new = new[~np.isin(new + view.n_indexed, view.rows(self.overlay.taken(user_id).others))]
+            rows = np.concatenate([rows, new + view.n_indexed])
+            scores = np.concatenate([scores, shelf.new_scores(user.vector)[new]])
+            order = np.argsort(-scores, kind="stable")
+            rows, scores = rows[order], scores[order]
+        return listed(view, rows[options.offset : until], scores[options.offset : until], options)
 
-
-def _allowed(view: CatalogueView, options: Options) -> NDArray[np.bool_]:
-    """(R,) bool, a fresh array: courses that fit the options, whoever asks."""
-    allowed = view.eligible.copy()
-    if options.categories:
-        allowed &= view.in_categories(options.categories)
-    if options.exclude:
-        allowed[view.rows(options.exclude)] = False
-    return allowed
-
-
-def _listed(
-    view: CatalogueView,
-    scores: NDArray[np.floating],
-    allowed: NDArray[np.bool_],
-    options: Options,
-    *,
-    source: Source,
-    model_id: str | None,
-) -> RankedList:
-    """The asked part of the ranking of the allowed rows, (R',) scores and mask."""
-    rows = top_n(scores, allowed, options.offset + options.n)[options.offset :]
-    chosen = scores[rows]
-    over = scores[allowed] if options.percent_over == "candidates" else None
-    percents = softmax_percent(chosen, options.temperature, over)
-    ranked = zip(rows.tolist(), chosen.tolist(), percents.tolist(), strict=True)
-    ids = view.ids
-    return RankedList(
-        model_id=model_id,
-        source=source,
-        items=[
-            Ranked(ids[row], score, percent, rank)
-            for rank, (row, score, percent) in enumerate(ranked, options.offset + 1)
-        ],
-        n_eligible=int(np.count_nonzero(allowed)),
-    )
+    def _top_list(self, user_id: str, user: UserVector) -> TopList:
+        changed = self.overlay.taken(user_id) if self.overlay.touched(user_id) else None
+        row = self.index.user_row(user_id)
+        top = self._lists.published(row) if changed is None and row is not None else None
+        top = top or self._lists.kept(user_id, changed)
+        if top is None:
+            scores = self.index.item_vectors @ user.vector
+            top = self._lists.make(user_id, changed, scores, self.overlay.taken(user_id).rows)
+        return top

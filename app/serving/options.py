@@ -1,9 +1,10 @@
 """What a caller may wish of a list, and the list."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-Source = Literal["model", "popular"]
+Source = Literal["model", "fold_in", "content", "popular"]
 PercentOver = Literal["recommended", "candidates"]
 
 
@@ -11,10 +12,14 @@ PercentOver = Literal["recommended", "candidates"]
 class Options:
     """Raises ValueError on a value that cannot be.
 
-    n, offset: which part of the ranking.  categories: only courses in any of them; empty: all.
-    exclude: course ids never listed.  exclude_seen: leave out what the user has taken.
+    n, offset: which part of the ranking.
+    categories, tags, levels, languages: only courses with any of them; empty: all.
+    exclude: course ids never listed.  include_only: course ids of which alone the list is made; None: all.
+    exclude_seen: leave out what the user has taken.
+    prerequisites_met: leave out courses whose prerequisites the user has not all completed.
     percent_over: softmax over the listed courses, or over all that could have been.
     temperature: scores are divided by it before the softmax; above 1 evens the percentages out.
+    diversity: 0 ranks by score alone, towards 1 a course that resembles those above it comes later.
     """
 
     n: int = 10
@@ -24,12 +29,26 @@ class Options:
     exclude_seen: bool = True
     percent_over: PercentOver = "recommended"
     temperature: float = 1.0
+    tags: tuple[str, ...] = ()
+    levels: tuple[str, ...] = ()
+    languages: tuple[str, ...] = ()
+    include_only: tuple[str, ...] | None = None
+    prerequisites_met: bool = False
+    diversity: float = 0.0
 
     def __post_init__(self) -> None:
         if self.n < 1 or self.offset < 0:
             raise ValueError(f"n and offset have values {self.n} and {self.offset}; wanted at least 1 and 0")
         if not 0 < self.temperature < float("inf"):
             raise ValueError(f"temperature has value {self.temperature}; wanted a finite number above 0")
+        if not 0 <= self.diversity <= 1:
+            raise ValueError(f"diversity has value {self.diversity}; wanted 0 to 1")
+
+    @property
+    def filters(self) -> bool:
+        """Whether anything beside what was taken is left out."""
+        narrows = self.categories or self.exclude or self.tags or self.levels or self.languages
+        return bool(narrows) or self.prerequisites_met or self.include_only is not None
 
 
 class Ranked(NamedTuple):
@@ -41,11 +60,21 @@ class Ranked(NamedTuple):
     rank: int
 
 
+class Reason(NamedTuple):
+    """What a user's interaction with a course, or the user's own part (None), adds to a score.
+
+    percent: of the sum of all absolute contributions, with the sign of this one.
+    """
+
+    course_id: str | None
+    contribution: float
+    percent: float
+
+
 @dataclass(frozen=True, slots=True)
 class RankedList:
-    """An answer.  n_eligible: courses that fit the options; ``items`` are the asked part of them, best first."""
+    """An answer, best first."""
 
     model_id: str | None
     source: Source
-    items: list[Ranked]
-    n_eligible: int
+    items: Sequence[Ranked]

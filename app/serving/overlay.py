@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.domain.changes import InteractionChanged, UserChanged
+from app.serving.fold_in import NO_EDGES, Edges
 from app.serving.index import ServingIndex
 
 Pair = tuple[str, int]  # course id and bit of the type
@@ -50,6 +51,7 @@ class Overlay:
         self.index = index
         self.position = index.contents.cluster_time
         self._bits = {name: bit for bit, name in enumerate(index.contents.types)}
+        self._weights = list(index.contents.type_weights)  # of each bit
         self._users: dict[str, _User] = {}
         self._ends: list[tuple[int, str]] = []  # heap of cluster times after which a user's local writes are let go
 
@@ -81,9 +83,30 @@ class Overlay:
             courses[course_id] = _with_bit(courses.get(course_id, 0), bit, present)
         return {course_id: types for course_id, types in courses.items() if types}
 
+    def edges(self, user_id: str) -> Edges:
+        """What the user has now of the model's items with a weight above 0."""
+        found = []
+        for course_id, types in self.types_by_course(user_id).items():
+            row = self.index.items.row(course_id)
+            weight = max(weight for bit, weight in enumerate(self._weights) if types >> bit & 1)
+            if row is not None and weight > 0:
+                found.append((row, weight))
+        if not found:
+            return NO_EDGES
+        rows, weights = zip(*sorted(found), strict=True)
+        return Edges(np.array(rows, np.int32), np.array(weights, np.float64))
+
+    def touched(self, user_id: str) -> bool:
+        """Whether anything was told of the user since the snapshot."""
+        return user_id in self._users
+
     def bit(self, type_: str) -> int:
         """Bit of an interaction type; the model's types have theirs, others get one when they are met."""
-        return self._bits.setdefault(type_, len(self._bits))
+        bit = self._bits.get(type_)
+        if bit is None:
+            bit = self._bits[type_] = len(self._bits)
+            self._weights.append(1.0)  # as in training of a type without a weight
+        return bit
 
     # --- told by the stream
 

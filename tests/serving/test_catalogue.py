@@ -70,7 +70,7 @@ def test_a_view_never_changes() -> None:
     catalogue.apply(CourseChanged(1, "a", None))
     catalogue.apply(CourseChanged(2, "m", CourseFacts(categories=("x",))))
     assert view.eligible.tolist() == [True, False, True, True]
-    assert view.in_categories(["x", "y"]).tolist() == [True, False, False, False]
+    assert view.labelled("categories", ["x", "y"]).tolist() == [True, False, False, False]
     assert view.rows(["n", "gone", "what"]) == [3, 1]
 
 

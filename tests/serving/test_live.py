@@ -54,7 +54,7 @@ def brute_force(
     forgotten: bool,
     wanted: Options,
     seed: int,
-) -> tuple[str, list[tuple[str, float, float, int]], int]:
+) -> tuple[str, list[tuple[str, float, float, int]]]:
     contents = make_contents(USERS, ITEMS, keys, seed=seed)
     has_edge = any(key[0] == user and WEIGHTS[key[2]] > 0 for key in keys)
     if has_edge and not forgotten:
@@ -85,13 +85,11 @@ def brute_force(
             (course, scores[course], 100 * math.exp(scores[course] / wanted.temperature) / total, rank)
             for rank, course in enumerate(listed, wanted.offset + 1)
         ],
-        len(candidates),
     )
 
 
-def check(answer: RankedList, source: str, expected: list[tuple[str, float, float, int]], n_eligible: int) -> None:
+def check(answer: RankedList, source: str, expected: list[tuple[str, float, float, int]]) -> None:
     assert answer.source == source
-    assert answer.n_eligible == n_eligible
     assert [(item.course_id, item.rank) for item in answer.items] == [(course, rank) for course, _, _, rank in expected]
     np.testing.assert_allclose([item.score for item in answer.items], [score for _, score, _, _ in expected], atol=1e-6)
     np.testing.assert_allclose([item.percent for item in answer.items], [share for _, _, share, _ in expected])
@@ -147,7 +145,7 @@ def test_pages_tile_the_list(
     pages = [live.recommend(user, replace(wanted, n=size, offset=start)) for start in range(0, 10, size)]
     tiled = [item for page in pages for item in page.items]
     assert [item[:2] + item[3:] for item in tiled] == [item[:2] + item[3:] for item in whole.items]
-    assert len(tiled) == whole.n_eligible
+    assert len(tiled) == len(whole.items)
     if wanted.percent_over == "candidates":
         np.testing.assert_allclose([item.percent for item in tiled], [item.percent for item in whole.items])
         if tiled:
@@ -174,7 +172,7 @@ def test_before_the_first_model(
     ]
     expected = sorted(candidates, key=lambda course: -counts.get(course, 0))[wanted.offset : wanted.offset + wanted.n]
     assert [item.course_id for item in answer.items] == expected
-    assert (answer.model_id, answer.source, answer.n_eligible) == (None, "popular", len(candidates))
+    assert (answer.model_id, answer.source) == (None, "popular")
     over = candidates if wanted.percent_over == "candidates" else expected
     if wanted.temperature == 1.0:
         total = sum(counts.get(course, 0) + 1 for course in over)

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.domain.ranking import softmax_percent, top_n
 from app.serving.options import Options
-from app.serving.ranking import softmax_percent, top_n
 
 finite = st.floats(-50, 50, allow_subnormal=False)
 

@@ -54,7 +54,8 @@ def make_snapshot(
 def random_embeddings(n_users: int, n_items: int, size: int, seed: int = 0) -> Embeddings:
     """Vectors with small whole numbers, so that scores are exact and ties happen."""
     rng = np.random.default_rng(seed)
-    return Embeddings(*(rng.integers(-2, 3, (n, size)).astype(np.float32) for n in (n_users, n_items, n_items)))
+    user, item, first = (rng.integers(-2, 3, (n, size)).astype(np.float32) for n in (n_users, n_items, n_items))
+    return Embeddings(user, item, first)
 
 
 def make_contents(

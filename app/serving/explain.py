@@ -1,0 +1,27 @@
+"""Why a course is in a list: its score as a sum over what the user has taken."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.serving.fold_in import VectorParts
+from app.serving.options import Reason
+
+
+def explain(parts: VectorParts, course_vectors: NDArray[np.float32], ids: Sequence[str]) -> list[list[Reason]]:
+    """For each of the courses the contributions, largest first, and the user's own part last.
+
+    course_vectors: (C, D).  ids: of the model's items, by row.  The contributions of a course add up to its score,
+    which is (own + sum of parts) . v: exactly, but for the rounding of the score to 32 bits.
+    """
+    targets = course_vectors.astype(np.float64).T  # (D, C)
+    contributions = np.vstack([parts.parts @ targets, parts.own @ targets])  # (S + 1, C)
+    totals = np.abs(contributions).sum(axis=0)
+    percents = 100.0 * contributions / np.where(totals > 0, totals, 1.0)
+    names = [*(ids[row] for row in parts.rows.tolist()), None]
+    reasons = []
+    for column in range(contributions.shape[1]):
+        order = [*np.argsort(-contributions[:-1, column], kind="stable").tolist(), len(parts.rows)]
+        reasons.append([Reason(names[i], float(contributions[i, column]), float(percents[i, column])) for i in order])
+    return reasons

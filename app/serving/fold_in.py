@@ -1,0 +1,85 @@
+"""A user's vector from the user's interactions.
+
+LightGCN is linear (He et al. 2020), so with layers combined by weights a_k, all equal to a,
+
+    e_u = a E0_u + sum_i n_ui M_i,   n_ui = w_ui / sqrt(d_u d_i),   M_i = a sum_{k<K} (A^k E0)_i
+
+over the edges of u.  The messages M are the model's; edges that came or went since change n_ui only.  An edge's d_i
+is the degree that the item has with this user's edge as it is now and everything else as it was trained.
+Somebody without a trained E0_u starts from one hop of the items' own, E0_u = sum_i n_ui E0_i: then the whole vector is
+a sum over the interactions.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.domain.contents import ArtifactContents, pair_weights
+
+
+@dataclass(frozen=True, slots=True)
+class Edges:
+    """Items of one user.  rows: (S,) item rows, ascending.  weights: (S,) float64, above 0."""
+
+    rows: NDArray[np.int32]
+    weights: NDArray[np.float64]
+
+
+NO_EDGES = Edges(np.empty(0, np.int32), np.empty(0))
+
+
+@dataclass(frozen=True, slots=True)
+class VectorParts:
+    """A user's vector as a sum: own (D,) float64, and parts (S, D) float64 from the items in ``rows``."""
+
+    own: NDArray[np.float64]
+    rows: NDArray[np.int32]
+    parts: NDArray[np.float64]
+
+    @property
+    def vector(self) -> NDArray[np.float32]:
+        """The sum, (D,)."""
+        total: NDArray[np.float64] = self.own + self.parts.sum(axis=0)
+        return total.astype(np.float32)
+
+
+def trained_edges(contents: ArtifactContents, row: int) -> Edges:
+    """The edges that a user of the model had in training."""
+    of_user = slice(int(contents.seen_indptr[row]), int(contents.seen_indptr[row + 1]))
+    weights = pair_weights(contents.seen_types[of_user], contents.type_weights)
+    is_edge = weights > 0
+    return Edges(contents.seen_items[of_user][is_edge], weights[is_edge].astype(np.float64))
+
+
+def known_parts(contents: ArtifactContents, row: int, edges: Edges) -> VectorParts:
+    """Vector of a user of the model with the edges that the user has now.  The model has messages."""
+    messages = contents.item_messages
+    assert messages is not None
+    trained = trained_edges(contents, row)
+    norms = _norms(trained.weights, contents.item_degrees[trained.rows])
+    own = contents.user_vectors[row] - norms @ messages[trained.rows].astype(np.float64)  # (D,)
+    norms = _norms(edges.weights, _degrees(contents, edges, trained))
+    return VectorParts(own, edges.rows, norms[:, None] * messages[edges.rows])
+
+
+def new_parts(contents: ArtifactContents, edges: Edges) -> VectorParts:
+    """Vector of somebody whom the model does not know.  The model has messages."""
+    assert contents.item_messages is not None
+    entries = contents.item_messages[edges.rows] + contents.own_weight * contents.initial_item[edges.rows]  # (S, D)
+    norms = _norms(edges.weights, _degrees(contents, edges, NO_EDGES))
+    return VectorParts(np.zeros(contents.embedding_size), edges.rows, norms[:, None] * entries)
+
+
+def _norms(weights: NDArray[np.float64], degrees: NDArray[np.float64]) -> NDArray[np.float64]:
+    norms: NDArray[np.float64] = weights / np.sqrt(weights.sum() * degrees)
+    return norms
+
+
+def _degrees(contents: ArtifactContents, edges: Edges, trained: Edges) -> NDArray[np.float64]:
+    """Degrees of the items of ``edges``, (S,), in which ``trained`` counts no longer and ``edges`` does."""
+    was = np.zeros(len(edges.rows))
+    _, now_places, trained_places = np.intersect1d(edges.rows, trained.rows, assume_unique=True, return_indices=True)
+    was[now_places] = trained.weights[trained_places]
+    degrees: NDArray[np.float64] = contents.item_degrees[edges.rows] - was + edges.weights
+    return degrees

@@ -1,0 +1,64 @@
+"""From scores to the asked part of a ranked list."""
+
+from collections.abc import Collection, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.domain.ranking import softmax_percent, top_n
+from app.serving.catalogue import Catalogue, CatalogueView
+from app.serving.diversity import POOL, diversify
+from app.serving.filters import allowed_rows
+from app.serving.options import Options, Ranked, RankedList
+from app.serving.shelf import Shelf
+
+COMPLETE = "complete"  # the interaction type that meets prerequisites
+
+
+def ranked(scores: NDArray[np.floating], allowed: NDArray[np.bool_], options: Options, shelf: Shelf) -> list[Ranked]:
+    """Best allowed courses.  scores: (R',) of the first rows; those after them are not listed.  allowed: (R,)."""
+    allowed = allowed[: len(scores)]
+    until = options.offset + options.n
+    rows = top_n(scores, allowed, max(until, POOL) if options.diversity else until)
+    if options.diversity:
+        pool = rows[:POOL]
+        order = diversify(scores[pool], shelf.course_vectors(pool), options.diversity, until)
+        rows = np.concatenate([pool[order], rows[POOL:]])
+    rows = rows[options.offset : until]
+    over = scores[allowed] if options.percent_over == "candidates" else None
+    return listed(shelf.view, rows, scores[rows], options, over)
+
+
+def listed(
+    view: CatalogueView,
+    rows: NDArray[np.intp],
+    scores: NDArray[np.floating],
+    options: Options,
+    over: NDArray[np.floating] | None = None,
+) -> list[Ranked]:
+    """The courses in these rows in this order; percentages over ``over``, which holds the scores too, or over these."""
+    percents = softmax_percent(scores, options.temperature, over)
+    ids, first = view.ids, options.offset + 1
+    columns = zip(rows.tolist(), scores.tolist(), percents.tolist(), strict=True)
+    return [Ranked(ids[row], score, percent, rank) for rank, (row, score, percent) in enumerate(columns, first)]
+
+
+def rank_popular(
+    catalogue: Catalogue,
+    counts: Mapping[str, int],
+    seen: Collection[str],
+    options: Options,
+    completed: Collection[str] = (),
+) -> RankedList:
+    """Most taken courses before there is a model; nothing has a vector yet, so ``diversity`` changes nothing.
+
+    counts: users who took each course.  seen, completed: courses that this user has taken, and completed.
+    """
+    view = CatalogueView(catalogue, None)
+    scores = np.log1p(np.fromiter((counts.get(id_, 0) for id_ in view.ids), np.float64, len(view.ids)))
+    allowed = allowed_rows(view, options, completed)
+    if options.exclude_seen:
+        allowed[view.rows(seen)] = False
+    rows = top_n(scores, allowed, options.offset + options.n)[options.offset :]
+    over = scores[allowed] if options.percent_over == "candidates" else None
+    return RankedList(None, "popular", listed(view, rows, scores[rows], options, over))

@@ -1,0 +1,63 @@
+"""The best courses of a user, kept so that the next request need not look at every score."""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.domain.ranking import top_n
+from app.serving.index import ServingIndex
+from app.serving.overlay import Taken
+
+LENGTH = 200  # courses: what is left after usual filters still fills a list
+KEPT = 20_000  # users, 1.8 kB each
+
+
+@dataclass(frozen=True, slots=True)
+class TopList:
+    """Rows of the model's items that the user has not taken, best first, and their scores.
+
+    whole: there are no others.
+    """
+
+    rows: NDArray[np.int32]
+    scores: NDArray[np.float32]
+    whole: bool
+
+
+class TopLists:
+    """Lists of one model.  They know nothing of the catalogue, whose changes therefore leave them right."""
+
+    def __init__(self, index: ServingIndex) -> None:
+        self._index = index
+        self._kept: OrderedDict[str, tuple[Taken | None, TopList]] = OrderedDict()
+
+    def published(self, row: int) -> TopList | None:
+        """The list that came with the model, right for a user of whom nothing was told since."""
+        items, scores = self._index.contents.top_items, self._index.contents.top_scores
+        if items is None or scores is None:
+            return None
+        length = int(np.count_nonzero(items[row] >= 0))  # shorter ones end in -1
+        return TopList(items[row, :length], scores[row, :length], length < items.shape[1])
+
+    def kept(self, user_id: str, changed: Taken | None) -> TopList | None:
+        """The list made when the user had the same changes: ``changed`` must be the same object."""
+        entry = self._kept.get(user_id)
+        if entry is None or entry[0] is not changed:
+            return None
+        self._kept.move_to_end(user_id)
+        return entry[1]
+
+    def make(
+        self, user_id: str, changed: Taken | None, scores: NDArray[np.float32], taken: NDArray[np.int32]
+    ) -> TopList:
+        """Make and keep a list.  scores: (I,).  taken: rows to leave out."""
+        allowed = np.ones(len(scores), np.bool_)
+        allowed[taken] = False
+        rows = top_n(scores, allowed, LENGTH)
+        made = TopList(rows.astype(np.int32), scores[rows], len(rows) < LENGTH)
+        self._kept[user_id] = changed, made
+        if len(self._kept) > KEPT:
+            self._kept.popitem(last=False)
+        return made

@@ -1,0 +1,64 @@
+"""Vectors of users as they are now."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.serving.fold_in import VectorParts, known_parts, new_parts, trained_edges
+from app.serving.index import ServingIndex
+from app.serving.options import Source
+from app.serving.overlay import Overlay, Taken
+
+
+@dataclass(frozen=True, slots=True)
+class UserVector:
+    """vector: (D,).  source: the model's own, corrected when the user's edges changed, or made from these alone."""
+
+    vector: NDArray[np.float32]
+    source: Source
+
+
+class UserVectors:
+    """Of whom nothing was told since the snapshot, the model's vector; others are folded in, once for each change.
+
+    A model without messages (see Embeddings) has its trained vectors only.
+    """
+
+    def __init__(self, index: ServingIndex, overlay: Overlay) -> None:
+        self._index, self._overlay = index, overlay
+        self._folded: dict[str, tuple[Taken, UserVector | None]] = {}  # no more than the overlay has users
+
+    def get(self, user_id: str) -> UserVector | None:
+        """None when nothing is known that a vector could be made of."""
+        if not self._overlay.touched(user_id):
+            return self._trained(self._index.user_row(user_id))
+        taken = self._overlay.taken(user_id)
+        kept = self._folded.get(user_id)
+        if kept is None or kept[0] is not taken:
+            kept = self._folded[user_id] = taken, self._fold_in(user_id)
+        return kept[1]
+
+    def parts(self, user_id: str) -> VectorParts | None:
+        """The vector as a sum over the user's edges; None when there is none, or the model does not tell."""
+        contents, row = self._index.contents, self._trained_row(user_id)
+        if contents.item_messages is None:
+            return None
+        if row is not None and not self._overlay.touched(user_id):
+            return known_parts(contents, row, trained_edges(contents, row))
+        edges = self._overlay.edges(user_id)
+        if row is not None:
+            return known_parts(contents, row, edges)
+        return new_parts(contents, edges) if len(edges.rows) else None
+
+    def _fold_in(self, user_id: str) -> UserVector | None:
+        row, parts = self._trained_row(user_id), self.parts(user_id)
+        if parts is None:
+            return self._trained(row)
+        return UserVector(parts.vector, "fold_in" if row is None else "model")
+
+    def _trained(self, row: int | None) -> UserVector | None:
+        return None if row is None else UserVector(self._index.contents.user_vectors[row], "model")
+
+    def _trained_row(self, user_id: str) -> int | None:
+        return None if self._overlay.forgotten(user_id) else self._index.user_row(user_id)

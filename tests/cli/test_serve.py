@@ -1,0 +1,117 @@
+"""`coursegraph serve` and `coursegraph work` as processes of their own, on the tests' database."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from tests.support.processes import eventually, is_alive
+
+
+@pytest.fixture
+def environment(mongodb_uri: str, database_name: str, tmp_path: Path) -> dict[str, str]:
+    own = {key: value for key, value in os.environ.items() if not key.startswith(("COURSEGRAPH_", "MONGODB_"))}
+    return own | {
+        "MONGODB_URI": mongodb_uri,
+        "MONGODB_DATABASE": database_name,
+        "COURSEGRAPH_CACHE_DIR": str(tmp_path / "models"),
+    }
+
+
+@contextmanager
+def started(environment: dict[str, str], *arguments: str) -> Iterator["subprocess.Popen[str]"]:
+    command = [sys.executable, "-m", "app", *arguments]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def told(process: "subprocess.Popen[str]", words: str) -> str:
+    """The first line of its log that holds the words."""
+    assert process.stderr is not None
+    lines = []
+    for line in process.stderr:
+        lines.append(line)
+        if words in line:
+            return line
+    raise AssertionError("".join(lines))
+
+
+def url_told(process: "subprocess.Popen[str]") -> str:
+    return told(process, "listening on ").split("listening on ")[1].strip()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_answers_until_it_is_told_to_stop(environment: dict[str, str], number: signal.Signals) -> None:
+    with started(environment, "serve", "--port", "0") as process:
+        url = url_told(process)
+        assert httpx.get(f"{url}/health/ready", timeout=20).status_code == 200
+        assert not psutil.Process(process.pid).children()
+        process.send_signal(number)
+        assert process.wait(10) == 0
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"{url}/health/live")
+
+
+def test_several_processes_under_one_parent(environment: dict[str, str]) -> None:
+    with started(environment, "serve", "--port", "0", "--workers", "2") as process:
+        url = url_told(process)
+        assert httpx.get(f"{url}/health/ready", timeout=20).status_code == 200
+        children = psutil.Process(process.pid).children()
+        assert len(children) == 2
+        process.terminate()
+        assert process.wait(10) == 0
+    assert not any(map(is_alive, children))
+
+
+async def test_a_killed_parent_leaves_no_process_on_the_port(environment: dict[str, str]) -> None:
+    with started(environment, "serve", "--port", "0", "--workers", "2") as process:
+        url = url_told(process)
+        async with httpx.AsyncClient(base_url=url, timeout=20) as client:
+            assert (await client.get("/health/ready")).status_code == 200
+        children = psutil.Process(process.pid).children()
+        process.kill()
+        process.wait()
+    await eventually(lambda: not any(map(is_alive, children)), 2.0)
+
+
+def test_a_process_that_serves_has_not_loaded_torch(environment: dict[str, str]) -> None:
+    with started(environment, "serve", "--port", "0") as process:
+        url = url_told(process)
+        assert httpx.get(f"{url}/recommendations/ada", timeout=20).status_code == 200
+        assert not [file.path for file in psutil.Process(process.pid).memory_maps() if "torch" in file.path]
+
+
+@pytest.mark.parametrize("command", ["serve", "work"])
+def test_a_database_must_be_named(environment: dict[str, str], command: str) -> None:
+    del environment["MONGODB_URI"]
+    arguments = ["serve", "--port", "0"] if command == "serve" else ["work"]
+    with started(environment, *arguments) as process:
+        told(process, "coursegraph: MONGODB_URI has value None; wanted the address of a MongoDB replica set")
+        assert process.wait(10) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_worker_stops_when_told_to(environment: dict[str, str], number: signal.Signals) -> None:
+    with started(environment, "work") as process:
+        told(process, "holds the lease")
+        process.send_signal(number)
+        assert process.wait(10) == 0
+
+
+def test_a_worker_without_its_extra_says_what_to_install(environment: dict[str, str]) -> None:
+    script = "import sys; sys.modules['torch'] = None; sys.argv[1:] = ['work']; from app.cli import main; main()"
+    ended = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr.endswith(
+        "coursegraph: the Python package torch is not installed; pip install 'coursegraph[train]'\n"
+    )
