@@ -131,17 +131,17 @@ class Reader:
 
 @contextlib.asynccontextmanager
 async def traffic(url: str) -> AsyncIterator[tuple[Writer, Reader]]:
-    async with httpx.AsyncClient(base_url=url, timeout=10) as writing, httpx.AsyncClient(base_url=url) as reading:
+    """Somebody who writes and somebody who reads; when one of them fails, so does the block."""
+    async with (
+        httpx.AsyncClient(base_url=url, timeout=10) as writing,
+        httpx.AsyncClient(base_url=url, timeout=10) as reading,
+        asyncio.TaskGroup() as group,
+    ):
         writer, reader = Writer(writing), Reader(reading)
-        tasks = [asyncio.create_task(writer.write()), asyncio.create_task(reader.read())]
-        try:
-            yield writer, reader
-            for task in tasks:
-                assert not task.done(), task.exception()
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
+        tasks = [group.create_task(writer.write()), group.create_task(reader.read())]
+        yield writer, reader
+        for task in tasks:
+            task.cancel()
 
 
 def stored(uri: str) -> set[str]:
