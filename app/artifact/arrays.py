@@ -41,7 +41,11 @@ def file_name(array: str) -> str:
 
 def to_arrays(contents: ArtifactContents) -> dict[str, Array]:
     """All arrays of a model by name."""
-    arrays = {name: np.ascontiguousarray(getattr(contents, name), np.dtype(dtype)) for name, dtype in ARRAYS.items()}
+    arrays = {
+        name: np.ascontiguousarray(getattr(contents, name), np.dtype(dtype))
+        for name, dtype in (ARRAYS | OPTIONAL_ARRAYS).items()
+        if name in ARRAYS or getattr(contents, name) is not None
+    }
     for side, vocabulary in (("user", contents.users), ("item", contents.items)):
         blob, offsets = pack_ids(vocabulary.ids)
         arrays[f"{side}_ids"], arrays[f"{side}_id_offsets"] = blob, offsets.astype("<i8")

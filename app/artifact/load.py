@@ -35,7 +35,7 @@ class Artifact:
 def load_artifact(directory: Path) -> Artifact:
     """Verify every file against the manifest and the arrays against each other.
 
-    Reads all bytes once: some 50 ms for 100,000 users and 40,000 courses.
+    Reads all bytes once: 80 ms for 100,000 users and 40,000 courses of size 64.
     Raises ArtifactError that names the file and the problem.
     """
     manifest = Manifest.from_dict(_read_manifest(directory))

@@ -1,7 +1,6 @@
 """The courses as they are now, beside a model that knows those of its training."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,10 +9,9 @@ from app.domain.changes import CourseChanged
 from app.domain.courses import CourseFacts
 from app.domain.vocabulary import Vocabulary
 from app.serving.index import ServingIndex
+from app.serving.options import Field
 
-Field = Literal["categories", "tags", "level", "language"]
-
-NO_ROWS = np.empty(0, np.intp)
+MASKS_KEPT = 100  # combinations of labels, a byte a course each
 NO_ITEMS = Vocabulary(())
 
 
@@ -101,6 +99,8 @@ class CatalogueView:
         self.eligible = np.fromiter(
             (facts is not None and facts.available for facts in self._facts), np.bool_, len(self._facts)
         )
+        self.eligible.flags.writeable = False
+        self._fitting: dict[tuple[tuple[Field, tuple[str, ...]], ...], NDArray[np.bool_]] = {}
         self._rows_by_label: dict[Field, Mapping[str, NDArray[np.intp]]] = {}
         self._prerequisites: tuple[NDArray[np.intp], NDArray[np.intp]] | None = None  # courses, what each needs
 
@@ -111,13 +111,33 @@ class CatalogueView:
     def labelled(self, field: Field, labels: Collection[str]) -> NDArray[np.bool_]:
         """(R,) bool: the course has any of the labels."""
         mask = np.zeros(len(self.ids), np.bool_)
-        for label in self._labels(field).keys() & set(labels):
-            mask[self._rows_by_label[field][label]] = True
+        rows = self.rows_by_label(field)
+        for label in rows.keys() & set(labels):
+            mask[rows[label]] = True
         return mask
 
-    def rows_with(self, field: Field, label: str) -> NDArray[np.intp]:
-        """Rows of the courses with a label, ascending."""
-        return self._labels(field).get(label, NO_ROWS)
+    def fitting(self, wanted: tuple[tuple[Field, tuple[str, ...]], ...]) -> NDArray[np.bool_]:
+        """(R,) bool, read-only: eligible, and in each of these fields with any of the labels."""
+        mask = self._fitting.get(wanted)
+        if mask is None:
+            mask = self.eligible.copy()
+            for field, labels in wanted:
+                mask &= self.labelled(field, labels)
+            mask.flags.writeable = False
+            if len(self._fitting) >= MASKS_KEPT:
+                self._fitting.clear()
+            self._fitting[wanted] = mask
+        return mask
+
+    def rows_by_label(self, field: Field) -> Mapping[str, NDArray[np.intp]]:
+        """Rows of the courses with each label, ascending."""
+        if field not in self._rows_by_label:  # few services filter by all fields
+            rows: dict[str, list[int]] = {}
+            for row, facts in enumerate(self._facts):
+                for label in () if facts is None else labels_of(facts, field):
+                    rows.setdefault(label, []).append(row)
+            self._rows_by_label[field] = {label: np.array(members, np.intp) for label, members in rows.items()}
+        return self._rows_by_label[field]
 
     def unmet(self, completed: Collection[str]) -> NDArray[np.intp]:
         """Rows of the courses that have a prerequisite other than these courses."""
@@ -140,15 +160,6 @@ class CatalogueView:
         """Row of a course that the model or the catalogue knows."""
         row = self._items.row(course_id)
         return self._new_rows.get(course_id) if row is None else row
-
-    def _labels(self, field: Field) -> Mapping[str, NDArray[np.intp]]:
-        if field not in self._rows_by_label:  # few services filter by all fields
-            rows: dict[str, list[int]] = {}
-            for row, facts in enumerate(self._facts):
-                for label in () if facts is None else labels_of(facts, field):
-                    rows.setdefault(label, []).append(row)
-            self._rows_by_label[field] = {label: np.array(members, np.intp) for label, members in rows.items()}
-        return self._rows_by_label[field]
 
 
 def labels_of(facts: CourseFacts, field: Field) -> Sequence[str]:

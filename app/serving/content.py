@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.domain.courses import CourseFacts
-from app.serving.catalogue import CatalogueView, Field, labels_of
+from app.serving.catalogue import CatalogueView, labels_of
 from app.serving.fold_in import Edges
 from app.serving.index import ServingIndex
+from app.serving.options import Field
 
 LEAST_TAKERS = 10  # of a course whose trained vector is worth learning from
 MOST_LABELS = 2_000  # the most usual ones; the fit costs their third power, a second at 2,000
@@ -72,8 +73,7 @@ def known_edges(view: CatalogueView, course_ids: Collection[str], interests: Map
     weights = np.zeros(view.n_indexed)
     weights[[row for row in view.rows(course_ids) if row < view.n_indexed]] = 1.0
     for label, weight in interests.items():
-        rows = np.union1d(view.rows_with("tags", label), view.rows_with("categories", label))
-        rows = rows[rows < view.n_indexed]
+        rows = np.flatnonzero((view.labelled("tags", [label]) | view.labelled("categories", [label]))[: view.n_indexed])
         if weight > 0:
             weights[rows] += weight / max(len(rows), 1)
     chosen = np.flatnonzero(weights)

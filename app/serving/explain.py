@@ -20,8 +20,10 @@ def explain(parts: VectorParts, course_vectors: NDArray[np.float32], ids: Sequen
     totals = np.abs(contributions).sum(axis=0)
     percents = 100.0 * contributions / np.where(totals > 0, totals, 1.0)
     names = [*(ids[row] for row in parts.rows.tolist()), None]
-    reasons = []
-    for column in range(contributions.shape[1]):
-        order = [*np.argsort(-contributions[:-1, column], kind="stable").tolist(), len(parts.rows)]
-        reasons.append([Reason(names[i], float(contributions[i, column]), float(percents[i, column])) for i in order])
-    return reasons
+    order = np.argsort(-contributions[:-1], axis=0, kind="stable")  # (S, C)
+    order = np.vstack([order, np.full(contributions.shape[1], len(parts.rows))])
+    columns = (np.take_along_axis(table, order, axis=0).T.tolist() for table in (contributions, percents))
+    return [
+        [Reason(names[place], *values) for place, *values in zip(places, *both, strict=True)]
+        for places, *both in zip(order.T.tolist(), *columns, strict=True)
+    ]

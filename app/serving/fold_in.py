@@ -78,8 +78,8 @@ def _norms(weights: NDArray[np.float64], degrees: NDArray[np.float64]) -> NDArra
 
 def _degrees(contents: ArtifactContents, edges: Edges, trained: Edges) -> NDArray[np.float64]:
     """Degrees of the items of ``edges``, (S,), in which ``trained`` counts no longer and ``edges`` does."""
-    was = np.zeros(len(edges.rows))
-    _, now_places, trained_places = np.intersect1d(edges.rows, trained.rows, assume_unique=True, return_indices=True)
-    was[now_places] = trained.weights[trained_places]
+    places = np.searchsorted(trained.rows, edges.rows)
+    places[places == len(trained.rows)] = 0
+    was = np.where(trained.rows[places] == edges.rows, trained.weights[places], 0.0) if len(trained.rows) else 0.0
     degrees: NDArray[np.float64] = contents.item_degrees[edges.rows] - was + edges.weights
     return degrees

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from app.domain.ranking import softmax_percent, top_n
 from app.serving.catalogue import Catalogue, CatalogueView
 from app.serving.diversity import POOL, diversify
-from app.serving.filters import allowed_rows
+from app.serving.filters import allowed_rows, without
 from app.serving.options import Options, Ranked, RankedList
 from app.serving.shelf import Shelf
 
@@ -58,7 +58,7 @@ def rank_popular(
     scores = np.log1p(np.fromiter((counts.get(id_, 0) for id_ in view.ids), np.float64, len(view.ids)))
     allowed = allowed_rows(view, options, completed)
     if options.exclude_seen:
-        allowed[view.rows(seen)] = False
+        allowed = without(allowed, view.rows(seen))
     rows = top_n(scores, allowed, options.offset + options.n)[options.offset :]
     over = scores[allowed] if options.percent_over == "candidates" else None
     return RankedList(None, "popular", listed(view, rows, scores[rows], options, over))

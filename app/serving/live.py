@@ -9,7 +9,7 @@ from app.domain.changes import ChangeBatch, InteractionChanged, UserChanged
 from app.serving.catalogue import Catalogue, CatalogueView
 from app.serving.content import ContentMap, known_edges
 from app.serving.explain import explain
-from app.serving.filters import allowed_rows
+from app.serving.filters import allowed_rows, without
 from app.serving.fold_in import new_parts
 from app.serving.index import ServingIndex
 from app.serving.lists import COMPLETE, listed, rank_popular, ranked
@@ -67,9 +67,7 @@ class LiveModel:
         user = self.users.get(user_id)
         if user is None:
             return self.popular(options, user_id)
-        items = None
-        if options.exclude_seen and options.percent_over == "recommended" and not options.diversity:
-            items = self._from_top_list(user_id, user, options)
+        items = self._from_top_list(user_id, user, options) if _best_are_enough(options) else None
         if items is None:
             shelf = self.shelf
             items = ranked(shelf.scores(user.vector), self._allowed(shelf, options, user_id), options, shelf)
@@ -80,6 +78,9 @@ class LiveModel:
 
         A block of them is scored at once, some 10 ms, and what is told meanwhile counts from the next block on.
         """
+        if self.index.contents.top_items is not None and _best_are_enough(options):
+            yield from (self.recommend(user_id, options) for user_id in user_ids)
+            return
         block = max(1, BLOCK_SCORES // max(len(self.index.items), 1))
         for start in range(0, len(user_ids), block):
             yield from self._recommend_block(user_ids[start : start + block], options)
@@ -89,7 +90,7 @@ class LiveModel:
         shelf, contents = self.shelf, self.index.contents
         allowed = allowed_rows(shelf.view, options, course_ids)
         if options.exclude_seen:
-            allowed[shelf.view.rows(course_ids)] = False
+            allowed = without(allowed, shelf.view.rows(course_ids))
         edges = known_edges(shelf.view, course_ids, interests)
         if not len(edges.rows) or contents.item_messages is None:
             items = ranked(self._popular_scores(shelf), allowed, options, shelf)
@@ -140,8 +141,7 @@ class LiveModel:
         allowed = allowed_rows(shelf.view, options, self._completed(options, user_id))
         if user_id is not None and options.exclude_seen:
             taken = self.overlay.taken(user_id)
-            allowed[taken.rows] = False
-            allowed[shelf.view.rows(taken.others)] = False
+            return without(allowed, taken.rows, shelf.view.rows(taken.others))
         return allowed
 
     def _completed(self, options: Options, user_id: str | None) -> Collection[str]:
@@ -154,7 +154,7 @@ class LiveModel:
         """The asked part from the user's kept list; None when too little of that fits the options."""
         shelf, top = self.shelf, self._top_list(user_id, user)
         view = shelf.view
-        allowed = allowed_rows(view, options, self._completed(options, user_id)) if options.filters else view.eligible
+        allowed = allowed_rows(view, options, self._completed(options, user_id))
         fits = allowed[top.rows]
         rows, scores = top.rows[fits].astype(np.intp), top.scores[fits]
         until = options.offset + options.n
@@ -178,3 +178,8 @@ class LiveModel:
             scores = self.index.item_vectors @ user.vector
             top = self._lists.make(user_id, changed, scores, self.overlay.taken(user_id).rows)
         return top
+
+
+def _best_are_enough(options: Options) -> bool:
+    """Whether the list depends on the best courses that the user has not taken, and on no others."""
+    return options.exclude_seen and options.percent_over == "recommended" and not options.diversity

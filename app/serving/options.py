@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+Field = Literal["categories", "tags", "level", "language"]
 Source = Literal["model", "fold_in", "content", "popular"]
 PercentOver = Literal["recommended", "candidates"]
 
@@ -45,10 +46,15 @@ class Options:
             raise ValueError(f"diversity has value {self.diversity}; wanted 0 to 1")
 
     @property
-    def filters(self) -> bool:
-        """Whether anything beside what was taken is left out."""
-        narrows = self.categories or self.exclude or self.tags or self.levels or self.languages
-        return bool(narrows) or self.prerequisites_met or self.include_only is not None
+    def labels(self) -> tuple[tuple[Field, tuple[str, ...]], ...]:
+        """The wanted labels of those fields in which any are."""
+        wanted: tuple[tuple[Field, tuple[str, ...]], ...] = (
+            ("categories", self.categories),
+            ("tags", self.tags),
+            ("level", self.levels),
+            ("language", self.languages),
+        )
+        return tuple([(field, labels) for field, labels in wanted if labels])
 
 
 class Ranked(NamedTuple):

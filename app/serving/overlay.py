@@ -1,7 +1,7 @@
 """What users have done since the model's snapshot."""
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -52,6 +52,7 @@ class Overlay:
         self.position = index.contents.cluster_time
         self._bits = {name: bit for bit, name in enumerate(index.contents.types)}
         self._weights = list(index.contents.type_weights)  # of each bit
+        self._pair_weights: dict[int, float] = {}  # of each bitmask that was met
         self._users: dict[str, _User] = {}
         self._ends: list[tuple[int, str]] = []  # heap of cluster times after which a user's local writes are let go
 
@@ -85,20 +86,24 @@ class Overlay:
 
     def edges(self, user_id: str) -> Edges:
         """What the user has now of the model's items with a weight above 0."""
-        found = []
-        for course_id, types in self.types_by_course(user_id).items():
-            row = self.index.items.row(course_id)
-            weight = max(weight for bit, weight in enumerate(self._weights) if types >> bit & 1)
-            if row is not None and weight > 0:
-                found.append((row, weight))
-        if not found:
+        found = [
+            (row, self._pair_weight(types))
+            for course_id, types in self.types_by_course(user_id).items()
+            if (row := self.index.items.row(course_id)) is not None
+        ]
+        edges = sorted(pair for pair in found if pair[1] > 0)
+        if not edges:
             return NO_EDGES
-        rows, weights = zip(*sorted(found), strict=True)
+        rows, weights = zip(*edges, strict=True)
         return Edges(np.array(rows, np.int32), np.array(weights, np.float64))
 
     def touched(self, user_id: str) -> bool:
         """Whether anything was told of the user since the snapshot."""
         return user_id in self._users
+
+    def touched_users(self) -> Collection[str]:
+        """Those of whom anything was told."""
+        return self._users.keys()
 
     def bit(self, type_: str) -> int:
         """Bit of an interaction type; the model's types have theirs, others get one when they are met."""
@@ -161,6 +166,14 @@ class Overlay:
         self._touch(user_id).pairs[course_id] = types
 
     # ---
+
+    def _pair_weight(self, types: int) -> float:
+        """The largest weight of the types, as in training."""
+        weight = self._pair_weights.get(types)
+        if weight is None:
+            weight = max(weight for bit, weight in enumerate(self._weights) if types >> bit & 1)
+            self._pair_weights[types] = weight
+        return weight
 
     def _of_model(self, user_id: str) -> dict[str, int]:
         ids = self.index.items.ids

@@ -1,6 +1,7 @@
 """All courses as they are now, with what a model has to say of each."""
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +42,12 @@ class Shelf:
         """(X,) of the courses that the model does not know."""
         scores: NDArray[np.float32] = self._new @ vector
         return scores
+
+    @cached_property
+    def lengths(self) -> NDArray[np.float32]:
+        """(R',) lengths of the vectors."""
+        lengths: NDArray[np.float32] = np.linalg.norm(np.concatenate([self._items, self._new]), axis=1)
+        return lengths
 
     def course_vectors(self, rows: Sequence[int] | NDArray[np.intp]) -> NDArray[np.float32]:
         """(C, D); zeros for a course without a vector."""

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from app.artifact.arrays import pack_ids, unpack_ids
 from app.artifact.load import load_artifact
 from app.artifact.manifest import MANIFEST
+from app.artifact.top_lists import with_top_lists
 from app.artifact.write import write_artifact
 from app.domain.contents import ArtifactContents
 from app.errors import ArtifactError
-from tests.support.models import DESCRIPTION, make_contents
+from tests.support.models import DESCRIPTION, light_gcn_contents, make_contents
 
 KEYS = [("u1", "a", "enroll"), ("u1", "c", "drop"), ("ü", "a", "like"), ("ü", "b", "enroll")]
 
@@ -78,6 +79,47 @@ def test_nothing_is_left_of_a_write_that_fails(tmp_path: Path, contents: Artifac
     with pytest.raises(ValueError, match="JSON compliant"):
         write_artifact(tmp_path / "model", contents, replace(DESCRIPTION, metrics={"model": {"recall@20": np.nan}}))
     assert list(tmp_path.iterdir()) == []
+
+
+class TestOptionalArrays:
+    """Messages, and lists that were made ready."""
+
+    @pytest.fixture
+    def written(self, tmp_path: Path) -> Path:
+        contents = with_top_lists(light_gcn_contents(["u1", "u2"], ["a", "b", "c"], KEYS[:2]), 2)
+        write_artifact(tmp_path / "model", contents, DESCRIPTION)
+        return tmp_path / "model"
+
+    def test_come_back(self, written: Path) -> None:
+        contents = load_artifact(written).contents
+        assert contents.own_weight == 1.0
+        assert contents.item_messages is not None
+        assert contents.item_messages.shape == (3, 4)
+        assert contents.top_items is not None
+        assert contents.top_items[0].tolist() == [1, -1]  # u1 has seen a and c
+
+    @pytest.mark.parametrize(
+        ("name", "array", "problem"),
+        [
+            ("item_messages", np.zeros((3, 3), "<f4"), "has shape"),
+            ("item_messages", np.full((3, 4), np.nan, "<f4"), "not finite"),
+            ("top_items", np.zeros((2, 3), "<i4"), "has shape"),
+            ("top_items", np.full((2, 2), 3, "<i4"), "outside"),
+            ("top_scores", np.array([[1, 2], [1, 0]], "<f4"), "not sorted"),
+        ],
+    )
+    def test_are_verified(self, written: Path, name: str, array: Any, problem: str) -> None:
+        np.save(written / f"{name}.npy", array)
+        TestDamage().rewrite(written, f"{name}.npy", (written / f"{name}.npy").read_bytes(), list(array.shape))
+        with pytest.raises(ArtifactError, match=problem):
+            load_artifact(written)
+
+    def test_lists_without_scores_are_refused(self, written: Path) -> None:
+        values = json.loads((written / MANIFEST).read_text())
+        del values["files"]["top_scores.npy"]
+        (written / MANIFEST).write_text(json.dumps(values))
+        with pytest.raises(ArtifactError, match=r"^top_items\.npy has shape"):
+            load_artifact(written)
 
 
 class TestDamage:

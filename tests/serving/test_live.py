@@ -8,29 +8,44 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.artifact.top_lists import with_top_lists
 from app.domain.changes import ChangeBatch, CourseChanged, InteractionChanged, UserChanged
 from app.domain.courses import CourseFacts
 from app.serving.catalogue import Catalogue
 from app.serving.current import CurrentIndex
 from app.serving.index import ServingIndex
-from app.serving.live import LiveModel, rank_popular
+from app.serving.lists import rank_popular
+from app.serving.live import LiveModel
 from app.serving.options import Options, RankedList
-from tests.support.models import TYPES, WEIGHTS, Key, make_contents
+from tests.support.models import TYPES, WEIGHTS, Key, light_gcn_contents, make_contents
 
 USERS, ITEMS = ["u0", "u1", "u2"], [f"c{number}" for number in range(6)]
 NEW, LABELS = ["a-new", "z-new"], ["art", "law"]
 START = 100
 
+some_labels = st.lists(st.sampled_from(LABELS), unique=True).map(tuple)
 facts = st.builds(
-    CourseFacts, categories=st.lists(st.sampled_from(LABELS), unique=True).map(tuple), available=st.booleans()
+    CourseFacts,
+    categories=some_labels,
+    tags=some_labels,
+    level=st.none() | st.sampled_from(LABELS),
+    language=st.none() | st.sampled_from(LABELS),
+    prerequisites=st.lists(st.sampled_from([*ITEMS, *NEW, "gone"]), max_size=2).map(tuple),
+    available=st.sampled_from([True, True, True, False]),
 )
+wanted_labels = st.just(()) | st.lists(st.sampled_from([*LABELS, "unheard-of"]), max_size=2).map(tuple)
 catalogues = st.dictionaries(st.sampled_from(ITEMS + NEW), facts)
 key_sets = st.sets(st.tuples(st.sampled_from(USERS), st.sampled_from(ITEMS), st.sampled_from(TYPES)))
 options = st.builds(
     Options,
     n=st.integers(1, 10),
     offset=st.integers(0, 4),
-    categories=st.lists(st.sampled_from([*LABELS, "unheard-of"]), unique=True).map(tuple),
+    categories=wanted_labels,
+    tags=wanted_labels,
+    levels=wanted_labels,
+    languages=wanted_labels,
+    include_only=st.none() | st.lists(st.sampled_from([*ITEMS, *NEW, "unknown"])).map(tuple),
+    prerequisites_met=st.sampled_from([False, False, True]),
     exclude=st.lists(st.sampled_from([*ITEMS, *NEW, "unknown"])).map(tuple),
     exclude_seen=st.booleans(),
     percent_over=st.sampled_from(["recommended", "candidates"]),
@@ -41,9 +56,26 @@ interaction_changes = st.builds(
     cluster_time=st.integers(START + 1, START + 9),
     user_id=st.sampled_from([*USERS, "met-later"]),
     course_id=st.sampled_from(ITEMS + NEW),
-    type=st.sampled_from(TYPES),
+    type=st.sampled_from([*TYPES, "complete"]),
     removed=st.booleans(),
 )
+
+
+def may_be_listed(
+    course: str, catalogue: dict[str, CourseFacts], seen: set[str], completed: set[str], wanted: Options
+) -> bool:
+    if course not in catalogue or course in seen or course in wanted.exclude:
+        return False
+    own = catalogue[course]
+    return (
+        own.available
+        and (not wanted.categories or not set(own.categories).isdisjoint(wanted.categories))
+        and (not wanted.tags or not set(own.tags).isdisjoint(wanted.tags))
+        and (not wanted.levels or own.level in wanted.levels)
+        and (not wanted.languages or own.language in wanted.languages)
+        and (wanted.include_only is None or course in wanted.include_only)
+        and (not wanted.prerequisites_met or completed.issuperset(own.prerequisites))
+    )
 
 
 def brute_force(
@@ -66,15 +98,8 @@ def brute_force(
         scores = {course: math.log(1 + len(takers[course])) for course in ITEMS + NEW}
         source = "popular"
     seen = {course for u, course, _ in now if u == user} if wanted.exclude_seen else set()
-    candidates = [
-        course
-        for course in scores
-        if course in catalogue
-        and catalogue[course].available
-        and course not in seen
-        and course not in wanted.exclude
-        and (not wanted.categories or set(catalogue[course].categories) & set(wanted.categories))
-    ]
+    completed = {course for u, course, type_ in now if u == user and type_ == "complete"}
+    candidates = [course for course in scores if may_be_listed(course, catalogue, seen, completed, wanted)]
     best = sorted(candidates, key=lambda course: -scores[course])  # stable: ties in the order of rows
     listed = best[wanted.offset : wanted.offset + wanted.n]
     over = candidates if wanted.percent_over == "candidates" else listed
@@ -104,6 +129,7 @@ def check(answer: RankedList, source: str, expected: list[tuple[str, float, floa
     user=st.sampled_from([*USERS, "met-later", "never-met"]),
     seed=st.integers(0, 50),
     local=st.booleans(),
+    published=st.sampled_from([0, 0, 1, 3, 20]),
 )
 def test_every_answer_is_the_brute_force_one(
     keys: set[Key],
@@ -114,9 +140,13 @@ def test_every_answer_is_the_brute_force_one(
     user: str,
     seed: int,
     local: bool,
+    published: int,
 ) -> None:
+    contents = make_contents(USERS, ITEMS, keys, seed=seed)
+    if published:
+        contents = with_top_lists(contents, published)
     current = CurrentIndex(Catalogue(catalogue.items(), START))
-    current.swap(LiveModel(ServingIndex("m-000001", make_contents(USERS, ITEMS, keys, seed=seed)), current.catalogue))
+    current.swap(LiveModel(ServingIndex("m-000001", contents), current.catalogue))
     now = {key for key in keys if key[0] not in deleted}
     told: list[InteractionChanged | UserChanged] = [UserChanged(START + 1, id_, removed=True) for id_ in deleted]
     for change in sorted(changes, key=lambda change: change.cluster_time):
@@ -129,6 +159,8 @@ def test_every_answer_is_the_brute_force_one(
         current.apply(ChangeBatch(tuple(told), START + 9))
     assert current.model is not None
     answer = current.model.recommend(user, wanted)
+    assert current.model.recommend(user, wanted) == answer  # from what was kept of the first
+    assert next(current.model.recommend_many([user], wanted)) == answer
     check(answer, *brute_force(keys, now, catalogue, user, user in deleted, wanted, seed))
     ids = [item.course_id for item in answer.items]
     assert len(set(ids)) == len(ids)
@@ -161,14 +193,11 @@ def test_pages_tile_the_list(
 def test_before_the_first_model(
     catalogue: dict[str, CourseFacts], counts: dict[str, int], seen: set[str], wanted: Options
 ) -> None:
-    answer = rank_popular(Catalogue(catalogue.items()), counts, seen, wanted)
+    completed = set(sorted(seen)[::2])
+    answer = rank_popular(Catalogue(catalogue.items()), counts, seen, wanted, completed)
+    left_out = seen if wanted.exclude_seen else set()
     candidates = [
-        course
-        for course in sorted(catalogue)
-        if catalogue[course].available
-        and not (wanted.exclude_seen and course in seen)
-        and course not in wanted.exclude
-        and (not wanted.categories or set(catalogue[course].categories) & set(wanted.categories))
+        course for course in sorted(catalogue) if may_be_listed(course, catalogue, left_out, completed, wanted)
     ]
     expected = sorted(candidates, key=lambda course: -counts.get(course, 0))[wanted.offset : wanted.offset + wanted.n]
     assert [item.course_id for item in answer.items] == expected
@@ -178,6 +207,48 @@ def test_before_the_first_model(
         total = sum(counts.get(course, 0) + 1 for course in over)
         shares = [100 * (counts.get(course, 0) + 1) / total for course in expected]
         np.testing.assert_allclose([item.percent for item in answer.items], shares)
+
+
+class TestManyCourses:
+    """What needs more courses than a property test has."""
+
+    ITEMS = tuple(f"c{number:03}" for number in range(700))
+
+    def live(self, length: int = 0) -> LiveModel:
+        keys = {("u0", "c001", "enroll"), ("u1", "c002", "enroll"), ("u2", "c002", "like")}
+        contents = light_gcn_contents(USERS, self.ITEMS, keys)
+        if length:
+            contents = with_top_lists(contents, length)
+        labels = [CourseFacts(categories=(f"k{row % 50}",)) for row in range(700)]
+        return LiveModel(ServingIndex("m-000001", contents), Catalogue(zip(self.ITEMS, labels, strict=True), START))
+
+    @pytest.mark.parametrize("length", [0, 5, 50])
+    def test_kept_and_published_lists_and_scoring_anew_agree(self, length: int) -> None:
+        live = self.live(length)
+        whole = live.recommend("u0", Options(n=1000))
+        for wanted in (Options(n=3), Options(n=40, offset=7), Options(n=150), Options(n=20, exclude=("c003", "c009"))):
+            rest = [item.course_id for item in whole.items if item.course_id not in wanted.exclude]
+            found = [item.course_id for item in live.recommend("u0", wanted).items]
+            assert found == rest[wanted.offset : wanted.offset + wanted.n]
+        few = live.recommend("u0", Options(n=10, categories=("k3", "k4")))
+        rest = [item.course_id for item in whole.items if int(item.course_id[1:]) % 50 in {3, 4}]
+        assert [item.course_id for item in few.items] == rest[:10]
+
+    def test_pages_of_a_diverse_list_tile_it(self) -> None:
+        live = self.live()
+        whole = live.recommend("u0", Options(n=1000, diversity=0.5))
+        pages = [live.recommend("u0", Options(n=90, offset=start, diversity=0.5)) for start in range(0, 720, 90)]
+        assert [item.course_id for page in pages for item in page.items] == [item.course_id for item in whole.items]
+        assert len(whole.items) == 699
+
+    def test_blocks_of_users(self) -> None:
+        live, user_ids = self.live(), [*USERS, "unknown"] * 600  # more than a block
+        wanted = Options(n=5, percent_over="candidates")
+        expected = {user_id: live.recommend(user_id, wanted) for user_id in set(user_ids)}
+        for user_id, answer in zip(user_ids, live.recommend_many(user_ids, wanted), strict=True):
+            assert (answer.source, answer.model_id) == (expected[user_id].source, expected[user_id].model_id)
+            assert [item.course_id for item in answer.items] == [item.course_id for item in expected[user_id].items]
+        assert list(live.recommend_many([], wanted)) == []
 
 
 class TestSwap:

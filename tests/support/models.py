@@ -65,3 +65,36 @@ def make_contents(
     snapshot = make_snapshot(users, items, keys, time=time)
     embeddings = random_embeddings(len(snapshot.users), len(snapshot.items), size, seed)
     return ArtifactContents.from_snapshot(snapshot, WEIGHTS, embeddings)
+
+
+def light_gcn(snapshot: Snapshot, layer0: np.ndarray, n_layers: int, combination: str = "sum") -> Embeddings:
+    """Vectors of the snapshot's graph by dense matrices, layer by layer, from layer 0: (U + I, D), users first."""
+    n_users = len(snapshot.users)
+    adjacency = np.zeros((len(layer0), len(layer0)))
+    for user, item, weight in zip(snapshot.user_rows, snapshot.item_rows, snapshot.edge_weights(WEIGHTS), strict=True):
+        adjacency[user, n_users + item] = adjacency[n_users + item, user] = max(weight, adjacency[user, n_users + item])
+    degrees = adjacency.sum(axis=1)
+    roots = np.sqrt(np.where(degrees > 0, degrees, 1.0))
+    adjacency /= roots[:, None] * roots
+    layers = [layer0.astype(np.float64)]
+    for _ in range(n_layers):
+        layers.append(adjacency @ layers[-1])
+    scale = 1.0 if combination == "sum" else 1.0 / (n_layers + 1)
+    vectors = scale * np.sum(layers, axis=0)
+    messages = scale * np.sum([*layers[:-1], np.zeros_like(layer0)], axis=0)
+    return Embeddings(
+        user_vectors=vectors[:n_users].astype(np.float32),
+        item_vectors=vectors[n_users:].astype(np.float32),
+        initial_item=layer0[n_users:].astype(np.float32),
+        item_messages=messages[n_users:].astype(np.float32),
+        own_weight=scale,
+    )
+
+
+def light_gcn_contents(
+    users: Sequence[str], items: Sequence[str], keys: Iterable[Key], *, n_layers: int = 2, combination: str = "sum"
+) -> ArtifactContents:
+    """Contents of a model that is propagated, not trained, from random vectors of size 4."""
+    snapshot = make_snapshot(users, items, keys)
+    layer0 = np.random.default_rng(7).normal(size=(len(users) + len(items), 4))
+    return ArtifactContents.from_snapshot(snapshot, WEIGHTS, light_gcn(snapshot, layer0, n_layers, combination))
