@@ -67,13 +67,23 @@ class Settings(BaseSettings):
         "sum",
         description="How layers 0..K become one vector: `sum`, as in the notebook, or `mean`, as in the paper",
     )
-    loss: Literal["bpr"] = Field("bpr", description="Training loss")
-    epochs: int = Field(40, ge=1, le=100_000, description="Most passes over the interactions in a run")
-    batch_size: PositiveInt | None = Field(
-        None, description="Interactions in a step; unset: 2,048, or more where an epoch would have over 50 steps"
+    loss: Literal["bpr", "softmax"] = Field(
+        "softmax",
+        description="Training loss: `softmax` over shared negatives, fast and accurate, or `bpr`, as in the notebook",
     )
-    learning_rate: PositiveFloat = Field(0.005, description="Step size of Adam")
-    l2_weight: NonNegativeFloat = Field(0.05, description="Weight of the squared length of layer-0 vectors")
+    epochs: int | None = Field(
+        None,
+        ge=1,
+        le=100_000,
+        description="Most passes over the interactions in a run; unset: 40 for `bpr`, 200 steps for `softmax`",
+    )
+    batch_size: PositiveInt | None = Field(
+        None, description="Interactions in a step; unset: by loss and number of interactions, 2,048 to 16,384 or more"
+    )
+    learning_rate: PositiveFloat | None = Field(None, description="Step size of Adam; unset: by loss")
+    l2_weight: NonNegativeFloat | None = Field(
+        None, description="Weight of the squared length of layer-0 vectors; unset: by loss and number of interactions"
+    )
     seed: int = Field(0, ge=0, lt=2**63, description="Start of all randomness; equal seeds give equal models on CPU")
     interaction_weights: Weights = Field(
         {"view": 1.0, "like": 1.0, "enroll": 1.0, "complete": 1.0, "dislike": 0.0, "drop": 0.0},

@@ -7,7 +7,6 @@ import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from app.graph.bipartite import BipartiteGraph
 from app.training.split import Split
 
 Rows = NDArray[np.int64]
@@ -70,33 +69,3 @@ def _top_lists(scores: Scores, seen: csr_array, users: Rows, n: int) -> Rows:
 def model_scores(user_vectors: NDArray[np.float32], item_vectors: NDArray[np.float32]) -> Scores:
     """Inner products."""
     return lambda users: user_vectors[users] @ item_vectors.T
-
-
-def popular_scores(graph: BipartiteGraph) -> Scores:
-    """Number of users who took the item, the same for everybody."""
-    popularity = np.bincount(graph.user_items.indices, minlength=graph.n_items).astype(np.float32)
-    return lambda users: np.tile(popularity, (len(users), 1))
-
-
-def item_cosine_scores(graph: BipartiteGraph) -> Scores:
-    """Sum of the cosine similarities, by who took them, to the items that the user took."""
-    taken = csr_array(
-        (np.ones(graph.n_edges, np.float32), graph.user_items.indices, graph.user_items.indptr),
-        shape=graph.user_items.shape,
-    )
-    counts = np.bincount(taken.indices, minlength=graph.n_items)
-    lengths = np.sqrt(np.maximum(counts, 1)).astype(np.float32)
-    directions = csr_array(
-        (1.0 / lengths[taken.indices], taken.indices, taken.indptr),
-        shape=taken.shape,  # unit columns
-    )
-    by_item = directions.T.tocsr()
-
-    def scores(users: Rows) -> NDArray[np.float32]:
-        # r_u (C^T C) with C the unit columns, as (r_u C^T) C: the item-item matrix can be dense and is never made
-        dense = np.asarray(((taken[users] @ by_item) @ directions).toarray(), np.float32)
-        own = taken[users]
-        dense[np.repeat(np.arange(len(users)), np.diff(own.indptr)), own.indices] = 0.0
-        return dense
-
-    return scores

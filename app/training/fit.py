@@ -1,11 +1,12 @@
 """LightGCN in one loop: propagate, compare, propagate the gradient back, step.
 
 Model: He et al. 2020, "LightGCN: Simplifying and Powering Graph Convolution Network for Recommendation".
-Loss: Rendle et al. 2009, "BPR".  Optimiser: Adam over all layer-0 vectors.
+Optimiser: Adam over all layer-0 vectors (Kingma and Ba 2015).
 """
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,103 +16,126 @@ from torch import Tensor
 from app.domain.embeddings import Embeddings
 from app.errors import CancelledError, DivergedError, NothingToLearnError
 from app.graph.bipartite import BipartiteGraph
-from app.graph.normalise import normalised_adjacency
-from app.training.config import TrainingConfig
+from app.graph.normalise import normalised_adjacency, reverse_positions
+from app.training.config import Recipe
 from app.training.device import choose_device
-from app.training.loss import add_l2, bpr_loss
+from app.training.objective import Bpr, Objective, PoolSoftmax
 from app.training.propagation import Propagation
 from app.training.result import FitResult, OnEpoch, ShouldStop
-from app.training.sampling import UnseenSampler, batches
+from app.training.sampling import Rows, edge_batches, steps_in_epoch, usable_edges
 
 Validate = Callable[[Embeddings], float]
 """Score of a model, more is better; asked from time to time."""
 
 VALIDATIONS = 20  # times at most that a run is validated
-LARGEST = 1e15  # of a number in a vector; an inner product of larger ones overflows float32
 PATIENCE = 4  # validations without a better score before it stops
+LARGEST = 1e15  # of a number in a vector; an inner product of larger ones overflows float32
 
 
 class Trainer:
     """Layer-0 vectors of one graph with their optimiser; ``epoch`` moves them, ``embeddings`` shows them."""
 
-    def __init__(self, graph: BipartiteGraph, initial: NDArray[np.float32], config: TrainingConfig) -> None:
-        self._graph, self._config = graph, config
-        self.device = choose_device(config.device)
-        self._rng = np.random.default_rng(config.seed)
-        self._sampler = UnseenSampler(graph)
-        self._batch_size = config.batch_for(graph.n_edges)
-        self._propagate = Propagation(normalised_adjacency(graph), config.n_layers, config.combination, self.device)
+    def __init__(self, graph: BipartiteGraph, initial: NDArray[np.float32], recipe: Recipe) -> None:
+        self._graph, self._recipe = graph, recipe
+        self.device = choose_device(recipe.device)
+        self._rng = np.random.default_rng(recipe.seed)
+        adjacency = normalised_adjacency(graph)
+        self._propagate = Propagation(adjacency, recipe.n_layers, recipe.combination, self.device)
+        self._reverse = reverse_positions(graph)
+        objective = Bpr if recipe.loss == "bpr" else PoolSoftmax
+        self._objective: Objective[Any] = objective(graph, recipe, self.device)
         self._layer0 = torch.tensor(initial, device=self.device)
-        self._adam = torch.optim.Adam([self._layer0], lr=config.learning_rate, fused=True)
+        self._adam = torch.optim.Adam([self._layer0], lr=recipe.learning_rate, fused=True)
+        self._horizon = recipe.epochs * steps_in_epoch(graph, recipe.batch_size)
         self.steps = 0
 
     def epoch(self, should_stop: ShouldStop | None = None) -> float:
         """One pass over the interactions; the mean loss.  Raises CancelledError, DivergedError."""
         total, n_pairs = torch.zeros((), dtype=torch.float64, device=self.device), 0
-        for users, positives, negatives in batches(self._graph, self._sampler, self._batch_size, self._rng):
+        for edges in edge_batches(self._graph, self._recipe.batch_size, self._rng):
             if should_stop is not None and should_stop():
                 raise CancelledError("the run was cancelled")
-            total += self._step(self._nodes(users, 0), self._nodes(positives, 1), self._nodes(negatives, 1)) * len(
-                users
-            )
-            n_pairs += len(users)
+            total += self._step(edges) * len(edges)
+            n_pairs += len(edges)
         loss = float(total) / n_pairs
         if not np.isfinite(loss):
             raise DivergedError(f"the loss became {loss} after {self.steps} steps; a smaller learning rate may help")
         return loss
 
     @torch.no_grad()
-    def _step(self, users: Tensor, positives: Tensor, negatives: Tensor) -> Tensor:
-        vectors = self._propagate(self._layer0)  # (N, D)
-        loss, gradient = bpr_loss(vectors, users, positives, negatives)
-        gradient = self._propagate(gradient)  # (N, D), P is symmetric
-        rows = torch.cat([users, positives, negatives])
-        add_l2(gradient, self._layer0, rows, self._config.l2_weight, len(users))
+    def _step(self, edges: Rows) -> Tensor:
+        batch = self._objective.draw(edges, self._rng)
+        with self._propagate.without(self._own_entries(edges)):
+            loss, gradient = self._objective.loss(self._propagate(self._layer0), batch)  # gradient: (N, D)
+            gradient = self._propagate(gradient)  # P is symmetric
+        self._objective.add_l2(gradient, self._layer0, batch)
         self._layer0.grad = gradient
+        self._adam.param_groups[0]["lr"] = self._learning_rate()
         self._adam.step()
         self.steps += 1
         return loss
 
-    def _nodes(self, rows: NDArray[np.int64], is_item: int) -> Tensor:
-        return torch.from_numpy(rows + is_item * self._graph.n_users).to(self.device)
+    def _own_entries(self, edges: Rows) -> Tensor:
+        """Entries of the adjacency that would tell the batch its own answers."""
+        if not self._recipe.mask:
+            edges = edges[:0]
+        return torch.from_numpy(np.concatenate([edges, self._reverse[edges]])).to(self.device)
+
+    def _learning_rate(self) -> float:
+        recipe = self._recipe
+        rise = min(1.0, (self.steps + 1) / recipe.warm_up) if recipe.warm_up else 1.0
+        return recipe.learning_rate * rise * (1.0 - self.steps / self._horizon if recipe.decay else 1.0)
 
     @torch.no_grad()
     def embeddings(self) -> Embeddings:
         """Vectors as they are now.  Raises DivergedError if one gives no finite score."""
-        vectors, layer0 = self._propagate(self._layer0), self._layer0
+        messages = self._propagate.messages(self._layer0)
+        vectors = self._propagate(self._layer0)
         if not bool(vectors.abs().amax() < LARGEST):  # also false for NaN
             raise DivergedError(f"the vectors overflow after {self.steps} steps; a smaller learning rate may help")
         u = self._graph.n_users
         # clone: the trainer goes on writing into layer 0, and without layers the vectors are layer 0
-        user, item, first = (part.clone().cpu().numpy() for part in (vectors[:u], vectors[u:], layer0[u:]))
-        return Embeddings(user_vectors=user, item_vectors=item, initial_item=first)
+        parts = vectors[:u], vectors[u:], self._layer0[u:], messages[u:]
+        user_vectors, item_vectors, initial_item, item_messages = (part.clone().cpu().numpy() for part in parts)
+        return Embeddings(
+            user_vectors=user_vectors,
+            item_vectors=item_vectors,
+            initial_item=initial_item,
+            item_messages=item_messages,
+            own_weight=self._propagate.own_weight,
+        )
 
 
 def fit(
     graph: BipartiteGraph,
     initial: NDArray[np.float32],
-    config: TrainingConfig,
+    recipe: Recipe,
     *,
+    stop_after: int | None = None,
     on_epoch: OnEpoch | None = None,
     should_stop: ShouldStop | None = None,
     validate: Validate | None = None,
 ) -> FitResult:
-    """Train layer 0 for ``config.epochs`` passes, or with ``validate`` until it stops helping; the best come back.
+    """Train layer 0 for ``recipe.epochs`` passes, or with ``validate`` until it stops helping; the best come back.
 
-    initial: (N, D) float32, users first.  Equal inputs give equal bits on a CPU.
+    With a learning rate that decays, only the second half of the epochs is validated.
+    initial: (N, D) float32, users first.  stop_after: end after so many epochs of the recipe's schedule.
+    Equal inputs give equal bits on a CPU.
     Raises NothingToLearnError, CancelledError, DivergedError, UnusableDeviceError.
     """
     check_learnable(graph)
     began = time.perf_counter()
-    trainer = Trainer(graph, initial, config)
+    trainer = Trainer(graph, initial, recipe)
     best = _Best(validate)
     losses: list[float] = []
-    every = max(1, config.epochs // VALIDATIONS)
-    for epoch in range(1, config.epochs + 1):
+    n_epochs = min(recipe.epochs, stop_after or recipe.epochs)
+    every = max(1, n_epochs // VALIDATIONS)
+    first = (recipe.epochs + 1) // 2 if recipe.decay else 1  # steps still long say little of where they will settle
+    for epoch in range(1, n_epochs + 1):
         losses.append(trainer.epoch(should_stop))
         if on_epoch is not None:
-            on_epoch(epoch, config.epochs, losses[-1], time.perf_counter() - began)
-        if validate is not None and (epoch % every == 0 or epoch == config.epochs):
+            on_epoch(epoch, n_epochs, losses[-1], time.perf_counter() - began)
+        if validate is not None and epoch >= first and (epoch % every == 0 or epoch == n_epochs):
             best.offer(trainer, epoch)
             if best.stale >= PATIENCE:
                 break
@@ -153,6 +177,5 @@ def check_learnable(graph: BipartiteGraph) -> None:
         raise NothingToLearnError("there are no courses yet")
     if graph.n_edges == 0:
         raise NothingToLearnError("there are no interactions with a weight above 0 yet")
-    n_unseen = graph.n_items - np.diff(graph.seen.indptr)
-    if not (n_unseen[graph.edge_users()] > 0).any():
+    if len(usable_edges(graph)) == 0:
         raise NothingToLearnError("every user with interactions has already taken every course")

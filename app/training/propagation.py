@@ -5,6 +5,9 @@ gradient with respect to E0 is P times the gradient with respect to E: one routi
 autograd would only keep K copies of the nodes alive.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from scipy.sparse import csr_array
 from torch import Tensor
@@ -26,15 +29,37 @@ class Propagation:
         self._n_layers = n_layers
         self._scale = 1.0 if combination == "sum" else 1.0 / (n_layers + 1)
         self._n_nodes = adjacency.shape[0]
-        self.weights = torch.from_numpy(adjacency.data).to(device)
+        self._weights = torch.from_numpy(adjacency.data).to(device)
         self._columns = torch.from_numpy(adjacency.indices).to(device)
         self._starts = torch.from_numpy(adjacency.indptr).to(device)
 
     def __call__(self, vectors: Tensor) -> Tensor:
         """P times vectors: (N, D) -> (N, D)."""
+        return self._layers(vectors, self._n_layers)
+
+    @property
+    def own_weight(self) -> float:
+        """Weight of a node's own layer 0 in its final vector."""
+        return self._scale
+
+    def messages(self, vectors: Tensor) -> Tensor:
+        """M such that P vectors = own_weight * vectors + A M: what nodes send in all, (N, D)."""
+        return self._layers(vectors, self._n_layers - 1) if self._n_layers else torch.zeros_like(vectors)
+
+    @contextmanager
+    def without(self, entries: Tensor) -> Iterator[None]:
+        """Leave stored entries of the adjacency out; the others stay as they are."""
+        kept = self._weights[entries]
+        self._weights[entries] = 0.0
+        try:
+            yield
+        finally:
+            self._weights[entries] = kept
+
+    def _layers(self, vectors: Tensor, n_layers: int) -> Tensor:
         # Horner: E0 + A (E0 + A (E0 + ...)) needs K products and a single buffer
         total = vectors
-        for _ in range(self._n_layers):
+        for _ in range(n_layers):
             total = self._neighbours(total).add_(vectors)  # (N, D)
         return total * self._scale if self._scale != 1.0 else total
 
@@ -42,13 +67,13 @@ class Propagation:
         """A times vectors.  On CPU a bag of weighted rows is three times as fast as a sparse product."""
         if vectors.is_cuda:
             shape = (self._n_nodes, self._n_nodes)
-            matrix = torch.sparse_csr_tensor(self._starts, self._columns, self.weights, shape)
+            matrix = torch.sparse_csr_tensor(self._starts, self._columns, self._weights, shape)
             return matrix @ vectors
         return embedding_bag(
             self._columns,
             vectors,
             self._starts,
             mode="sum",
-            per_sample_weights=self.weights,
+            per_sample_weights=self._weights,
             include_last_offset=True,
         )

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
@@ -11,12 +10,13 @@ from numpy.typing import NDArray
 from app.domain.embeddings import Embeddings
 from app.domain.interactions import Snapshot
 from app.graph.bipartite import BipartiteGraph
-from app.graph.initial import initial_vectors
+from app.training.baselines import item_cosine_scores, popular_scores
 from app.training.config import TrainingConfig
-from app.training.evaluate import evaluate, item_cosine_scores, model_scores, popular_scores
+from app.training.evaluate import evaluate, model_scores
 from app.training.fit import check_learnable, fit
 from app.training.result import FitResult, Metrics, OnEpoch, ShouldStop, TrainedModel, Verdict
 from app.training.split import Split, split
+from app.training.start import start_vectors
 
 LEAST_HELD_OUT = 100  # fewer say nothing: one hit more or less would be a percent or more
 VALIDATION_USERS = 5_000  # enough for a standard error of half a percent, while training goes on
@@ -38,25 +38,41 @@ def train(
     began = time.perf_counter()
     graph = BipartiteGraph.from_snapshot(snapshot, weights)
     check_learnable(graph)
-    rng = np.random.default_rng(config.seed)
-    initial = _initial(snapshot, graph, config, rng)
-    parts = split(graph, rng)
+    recipe = config.recipe(graph.n_edges)
+
+    def start(of: BipartiteGraph) -> NDArray[np.float32]:
+        return start_vectors(of, recipe, snapshot.user_features, snapshot.item_features)
+
+    parts = split(graph, np.random.default_rng(config.seed))
     if len(parts.held_users) < LEAST_HELD_OUT:
-        final = fit(graph, initial, config, on_epoch=on_epoch, should_stop=should_stop)
+        final = fit(graph, start(graph), recipe, on_epoch=on_epoch, should_stop=should_stop)
         return _model(final, graph, config, began)
 
     def validate(embeddings: Embeddings) -> float:
         return _judge(embeddings, parts, VALIDATION_USERS)["ndcg@20"]
 
     count = _Counting(on_epoch, began)
-    chosen = fit(parts.train, initial, config, on_epoch=count.choosing, should_stop=should_stop, validate=validate)
+    chosen = fit(
+        parts.train,
+        start(parts.train),
+        recipe,
+        on_epoch=count.choosing,
+        should_stop=should_stop,
+        validate=validate,
+    )
     metrics = {
         "model": _judge(chosen.embeddings, parts),
         "popular": evaluate(popular_scores(parts.train), parts),
         "item_cosine": evaluate(item_cosine_scores(parts.train), parts),
     }
-    best = replace(config, epochs=chosen.epochs)
-    final = fit(graph, initial, best, on_epoch=count.fitting, should_stop=should_stop)
+    final = fit(
+        graph,
+        start(graph),
+        recipe,
+        stop_after=chosen.epochs,
+        on_epoch=count.fitting,
+        should_stop=should_stop,
+    )
     return _model(final, graph, config, began, parts=parts, metrics=metrics)
 
 
@@ -66,13 +82,6 @@ def judge(metrics: Mapping[str, Metrics]) -> Verdict:
     if model >= popular:
         return Verdict(True, f"NDCG@20 is {model:.4f} on held-out interactions, most-popular has {popular:.4f}")
     return Verdict(False, f"NDCG@20 is only {model:.4f} on held-out interactions, most-popular has {popular:.4f}")
-
-
-def _initial(
-    snapshot: Snapshot, graph: BipartiteGraph, config: TrainingConfig, rng: np.random.Generator
-) -> NDArray[np.float32]:
-    sides = (graph.n_users, snapshot.user_features), (graph.n_items, snapshot.item_features)
-    return np.concatenate([initial_vectors(n, config.embedding_size, features, rng) for n, features in sides])
 
 
 def _judge(embeddings: Embeddings, parts: Split, max_users: int | None = None) -> dict[str, float]:

@@ -28,26 +28,64 @@ class UnseenSampler:
         self._stride = graph.n_items + 1  # s_k - k is in 0..I
         self._keys = users * self._stride + graph.seen.indices - ranks
         self._starts = starts
-        self.n_unseen: Rows = graph.n_items - counts
+        self._n_unseen: Rows = graph.n_items - counts
 
     def draw(self, users: Rows, rng: np.random.Generator) -> Rows:
         """One unseen item for each user, (B,); every user must have one."""
-        r = rng.integers(0, self.n_unseen[users])
+        r = rng.integers(0, self._n_unseen[users])
         before = np.searchsorted(self._keys, users * self._stride + r, side="right") - self._starts[users]
         return r + before
 
 
-def batches(
-    graph: BipartiteGraph, sampler: UnseenSampler, batch_size: int, rng: np.random.Generator
-) -> Iterator[tuple[Rows, Rows, Rows]]:
-    """One epoch: users, positives and negatives as item rows, each (B,), over the edges in random order.
+class PoolSampler:
+    """Draws items that a whole group of users is compared with.
 
-    Users who have seen everything have no negative and are left out.
+    The catalogue is cut into ``size`` strata of equal width and a pool takes one item of each: no item twice, all
+    about equally often.  And a seen item can stand in one slot only, so that finding the seen ones costs a look at each
+    item that the group's users took, not at each member of the pool.
     """
-    edge_users = graph.edge_users()
-    usable = np.flatnonzero(sampler.n_unseen[edge_users] > 0)
-    order = rng.permutation(np.tile(usable, max(1, LEAST_DRAWS // max(len(usable), 1))))
+
+    def __init__(self, graph: BipartiteGraph, size: int) -> None:
+        self.size = min(size, graph.n_items)
+        bounds = np.arange(self.size + 1) * graph.n_items // self.size
+        self._low, self._width = bounds[:-1], np.diff(bounds)
+        self._stratum = np.repeat(np.arange(self.size), self._width)
+        self._starts, self._items = graph.seen.indptr.astype(np.int64), graph.seen.indices
+
+    def draw(self, n_groups: int, rng: np.random.Generator) -> Rows:
+        """One pool a group, (G, size)."""
+        return self._low + (rng.random((n_groups, self.size)) * self._width).astype(np.int64)
+
+    def seen(self, users: Rows, groups: Rows, pools: Rows) -> tuple[Rows, Rows]:
+        """Where pools hold what users took: indices b of ``users`` and slots of their pool ``groups[b]``."""
+        first = self._starts[users]
+        counts = self._starts[users + 1] - first
+        owners = np.repeat(np.arange(len(users)), counts)
+        shifts = first - np.cumsum(counts) + counts
+        items = self._items[np.arange(len(owners)) + np.repeat(shifts, counts)]
+        slots = self._stratum[items]
+        hit = pools[groups[owners], slots] == items
+        return owners[hit], slots[hit]
+
+
+def edge_batches(graph: BipartiteGraph, batch_size: int, rng: np.random.Generator) -> Iterator[Rows]:
+    """One epoch of edges in random order, (B,) each.  Users who have seen everything have no negative: left out."""
+    usable = usable_edges(graph)
+    order = rng.permutation(np.tile(usable, _repeats(len(usable))))
     for start in range(0, len(order), batch_size):
-        edges = order[start : start + batch_size]
-        users = edge_users[edges].astype(np.int64)
-        yield users, graph.user_items.indices[edges].astype(np.int64), sampler.draw(users, rng)
+        yield order[start : start + batch_size]
+
+
+def steps_in_epoch(graph: BipartiteGraph, batch_size: int) -> int:
+    """Number of batches that ``edge_batches`` gives."""
+    n = len(usable_edges(graph))
+    return -(-n * _repeats(n) // batch_size)
+
+
+def usable_edges(graph: BipartiteGraph) -> Rows:
+    """Edges of users who have something left to see."""
+    return np.flatnonzero(np.diff(graph.seen.indptr)[graph.edge_users()] < graph.n_items)
+
+
+def _repeats(n_edges: int) -> int:
+    return max(1, LEAST_DRAWS // max(n_edges, 1))

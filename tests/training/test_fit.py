@@ -10,12 +10,12 @@ from app.domain.interactions import Features
 from app.errors import CancelledError, DivergedError, NothingToLearnError
 from app.graph.bipartite import BipartiteGraph
 from app.graph.initial import initial_vectors
-from app.training.config import Combination, TrainingConfig
+from app.training.config import Combination, Loss, TrainingConfig
 from app.training.device import UnusableDeviceError, choose_device
 from app.training.fit import fit
 from tests.support.graphs import checkerboard, random_graph
 
-SMALL = TrainingConfig(embedding_size=16, epochs=30, device="cpu")
+SMALL = TrainingConfig(embedding_size=16, loss="bpr", epochs=30, device="cpu").recipe(150)
 
 
 def start(graph: BipartiteGraph, size: int = 16) -> NDArray[np.float32]:
@@ -30,23 +30,32 @@ def graph_of(pairs: list[tuple[int, int]], n_users: int, n_items: int) -> Bipart
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("combination", ["sum", "mean"])
-def test_the_checkerboard_is_solved(combination: Combination) -> None:
+@pytest.mark.parametrize("loss", ["bpr", "softmax"])
+def test_the_checkerboard_is_solved(loss: Loss, combination: Combination) -> None:
     graph, withheld = checkerboard()
-    config = replace(SMALL, combination=combination, epochs=60, learning_rate=0.02, l2_weight=1e-3)
-    trained = fit(graph, start(graph), config).embeddings
+    recipe = TrainingConfig(embedding_size=16, loss=loss, combination=combination, epochs=60).recipe(graph.n_edges)
+    trained = fit(graph, start(graph), recipe).embeddings
     scores = trained.user_vectors @ trained.item_vectors.T
     scores[graph.seen.toarray()] = -np.inf
     assert (scores.argmax(1) == withheld).all()
 
 
-def test_the_vectors_are_the_propagated_layer_0() -> None:
-    graph = random_graph()
-    trained = fit(graph, start(graph), replace(SMALL, n_layers=0, epochs=2)).embeddings
-    assert (trained.item_vectors == trained.initial_item).all()
-    trained = fit(graph, start(graph), replace(SMALL, n_layers=2, epochs=2)).embeddings
-    isolated = graph.n_items - 1
-    np.testing.assert_allclose(trained.item_vectors[isolated], trained.initial_item[isolated], rtol=1e-6)
-    assert (trained.item_vectors[:isolated] != trained.initial_item[:isolated]).any()
+@pytest.mark.parametrize("combination", ["sum", "mean"])
+@pytest.mark.parametrize("n_layers", [0, 1, 3])
+def test_what_serving_folds_users_in_with(n_layers: int, combination: Combination) -> None:
+    """Items: own layer 0 and what users send; an isolated one has its own alone.  No layers, no messages."""
+    graph = random_graph(weighted=True)
+    trained = fit(graph, start(graph), replace(SMALL, n_layers=n_layers, combination=combination, epochs=2)).embeddings
+    assert trained.own_weight == (1 / (n_layers + 1) if combination == "mean" else 1)
+    own = trained.own_weight * trained.initial_item
+    np.testing.assert_allclose(trained.item_vectors[-1], own[-1], rtol=1e-6)
+    assert trained.item_messages is not None
+    if n_layers == 0:
+        assert np.abs(trained.item_messages).max() == 0
+        np.testing.assert_array_equal(trained.item_vectors, trained.initial_item)
+    else:
+        assert (trained.item_vectors[:-1] != own[:-1]).any()
+        np.testing.assert_allclose(trained.item_messages[-1], own[-1], rtol=1e-6)
 
 
 def test_two_runs_are_equal_to_the_bit_and_another_seed_is_not() -> None:
@@ -169,6 +178,8 @@ def test_values_that_cannot_be_are_named(change: Callable[[], TrainingConfig], n
 
 
 def test_the_batch_grows_with_the_data() -> None:
-    assert TrainingConfig().batch_for(12) == 2048
-    assert TrainingConfig().batch_for(1_000_000) == 20_000
-    assert TrainingConfig(batch_size=7).batch_for(1_000_000) == 7
+    expected: dict[Loss, tuple[int, int]] = {"bpr": (2048, 20_000), "softmax": (4096, 16_384)}
+    for loss, sizes in expected.items():
+        config = TrainingConfig(loss=loss)
+        assert (config.recipe(12).batch_size, config.recipe(1_000_000).batch_size) == sizes
+    assert TrainingConfig(batch_size=7).recipe(1_000_000).batch_size == 7

@@ -1,0 +1,112 @@
+"""What a step compares: pairs with a negative each (bpr), or groups of pairs with a shared pool (softmax)."""
+
+from abc import ABC, abstractmethod
+from typing import Generic, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from app.graph.bipartite import BipartiteGraph
+from app.training.config import Recipe
+from app.training.loss import Groups, Pairs, add_l2, bpr_loss, pool_softmax_loss
+from app.training.sampling import PoolSampler, Rows, UnseenSampler
+
+GROUP = 64  # pairs that share a pool
+
+Batch = TypeVar("Batch", Pairs, Groups)
+
+
+class Objective(ABC, Generic[Batch]):
+    """Loss of a batch of edges of one graph."""
+
+    def __init__(self, graph: BipartiteGraph, recipe: Recipe, device: torch.device) -> None:
+        self._graph, self._recipe, self._device = graph, recipe, device
+        self._users, self._items = graph.edge_users(), graph.user_items.indices
+        self._weights = graph.user_items.data / graph.user_items.data.mean()
+
+    @abstractmethod
+    def draw(self, edges: Rows, rng: np.random.Generator) -> Batch:
+        """A batch of edges with its negatives, on the device."""
+
+    @abstractmethod
+    def loss(self, vectors: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Mean loss of the batch and its gradient with respect to the final vectors, both (N, D)."""
+
+    @abstractmethod
+    def add_l2(self, gradient: Tensor, layer0: Tensor, batch: Batch) -> None:
+        """Add the gradient of the regularisation to that of layer 0, in place."""
+
+    def _nodes(self, rows: NDArray[np.integer], *, items: bool = False) -> Tensor:
+        return self._put(rows.astype(np.int64) + (self._graph.n_users if items else 0))
+
+    def _put(self, array: NDArray[np.generic]) -> Tensor:
+        return torch.from_numpy(array).to(self._device)
+
+
+class Bpr(Objective[Pairs]):
+    """One uniform unseen negative a pair; L2 on the layer-0 vectors of the batch."""
+
+    def __init__(self, graph: BipartiteGraph, recipe: Recipe, device: torch.device) -> None:
+        super().__init__(graph, recipe, device)
+        self._sampler = UnseenSampler(graph)
+
+    def draw(self, edges: Rows, rng: np.random.Generator) -> Pairs:
+        """Pairs of the edges."""
+        users = self._users[edges].astype(np.int64)
+        return Pairs(
+            users=self._nodes(users),
+            positives=self._nodes(self._items[edges], items=True),
+            negatives=self._nodes(self._sampler.draw(users, rng), items=True),
+            weights=self._put(self._weights[edges]),
+        )
+
+    def loss(self, vectors: Tensor, batch: Pairs) -> tuple[Tensor, Tensor]:
+        """See ``bpr_loss``."""
+        return bpr_loss(vectors, batch)
+
+    def add_l2(self, gradient: Tensor, layer0: Tensor, batch: Pairs) -> None:
+        """Of the vectors in the batch, negatives too, as the paper has it."""
+        rows = torch.cat([batch.users, batch.positives, batch.negatives])
+        add_l2(gradient, layer0, rows, self._recipe.l2_weight, len(batch.users))
+
+
+class PoolSoftmax(Objective[Groups]):
+    """Groups of pairs share a pool of unseen negatives; L2 on all of layer 0 by degree.
+
+    The second is what L2 on a batch's pairs is on average, without its noise.
+    """
+
+    def __init__(self, graph: BipartiteGraph, recipe: Recipe, device: torch.device) -> None:
+        super().__init__(graph, recipe, device)
+        self._sampler = PoolSampler(graph, recipe.n_negatives)
+        sides = (self._users, graph.n_users), (self._items, graph.n_items)
+        degrees = np.concatenate([np.bincount(rows, minlength=n) for rows, n in sides])
+        share = degrees / graph.n_edges * recipe.l2_weight
+        self._decay = self._put(share.astype(np.float32)).unsqueeze(1)  # (N, 1)
+
+    def draw(self, edges: Rows, rng: np.random.Generator) -> Groups:
+        """Groups of the edges, the last filled up."""
+        padding = -len(edges) % GROUP
+        weights = np.concatenate([self._weights[edges], np.zeros(padding, np.float32)])
+        edges = np.concatenate([edges, np.repeat(edges[:1], padding)])
+        users = self._users[edges].astype(np.int64)
+        pools = self._sampler.draw(len(edges) // GROUP, rng)
+        pairs, slots = self._sampler.seen(users, np.arange(len(edges)) // GROUP, pools)
+        return Groups(
+            users=self._nodes(users),
+            positives=self._nodes(self._items[edges], items=True),
+            pools=self._nodes(pools, items=True),
+            pairs=self._put(pairs),
+            slots=self._put(slots),
+            weights=self._put(weights),
+        )
+
+    def loss(self, vectors: Tensor, batch: Groups) -> tuple[Tensor, Tensor]:
+        """See ``pool_softmax_loss``."""
+        return pool_softmax_loss(vectors, batch)
+
+    def add_l2(self, gradient: Tensor, layer0: Tensor, batch: Groups) -> None:
+        """Weight * degree / E * E0."""
+        gradient.addcmul_(self._decay, layer0)
