@@ -65,6 +65,7 @@ def create_application(settings: Settings) -> FastAPI:
         routes=[route for router in ROUTERS for route in router.routes],
     )
     app.state.body_limit_bytes = settings.body_limit_bytes
+    app.state.spool_limit_bytes = settings.spool_limit_bytes
     app.add_middleware(RequestMiddleware, metrics=metrics)
     add_exception_handlers(app)
     complete_openapi(app)
@@ -85,14 +86,15 @@ def _lifespan(
             counted = [name for name, weight in settings.interaction_weights.items() if weight > 0]
             live = Live(db, settings.cache_dir, counted, metrics)
             services = Services(
-                users=UserService(UserStore(db), live),
-                courses=CourseService(CourseStore(db), live),
-                interactions=InteractionService(InteractionStore(db), live),
+                users=UserService(UserStore(db), live, metrics),
+                courses=CourseService(CourseStore(db), live, metrics),
+                interactions=InteractionService(
+                    InteractionStore(db), live, metrics, tuple(settings.interaction_weights)
+                ),
                 runs=RunStore(db),
                 models=ModelStore(db),
                 live=live,
                 metrics=metrics,
-                interaction_types=tuple(settings.interaction_weights),
                 training_settings={name: getattr(settings, name) for name in TRAINING_SETTINGS},
             )
             async with running(live, patience_seconds=START_SECONDS):

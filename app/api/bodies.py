@@ -43,6 +43,19 @@ async def read_chunks(request: Request) -> AsyncIterator[bytes]:
         raise UnsupportedMediaError(encoding, "gzip or identity", header="Content-Encoding")
 
 
+async def read_lines(request: Request, limit_bytes: int) -> AsyncIterator[bytes]:
+    """Lines that are not blank.  Of a longer one than ``limit_bytes`` only the first ``limit_bytes`` + 1 are given."""
+    rest = b""
+    async for chunk in read_chunks(request):
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            if stripped := line[: limit_bytes + 1].strip():
+                yield stripped
+        rest = rest[: limit_bytes + 1]
+    if rest := rest.strip():
+        yield rest
+
+
 async def _inflate(packed: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """Members of a gzip file that follow each other are one content."""
     member = zlib.decompressobj(wbits=31)

@@ -1,22 +1,20 @@
 """What routers are given: the only way from HTTP to the stores and to serving."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from fastapi import Depends, Query, Request
+from fastapi import Depends, Path, Query, Request
 
+from app.api import batches
 from app.api.live import Live
 from app.api.service import CourseService, InteractionService, UserService
 from app.errors import InvalidValueError
 from app.schemas.fields import Id
 from app.schemas.pages import decode_cursor
-from app.serving.options import Options, RankedList
 from app.store.interactions import InteractionStore
 from app.store.models import ModelStore
 from app.store.runs import RunStore
 from app.telemetry.metrics import Metrics
-
-__all__ = ["Options", "RankedList"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +28,6 @@ class Services:
     models: ModelStore
     live: Live
     metrics: Metrics
-    interaction_types: tuple[str, ...]
     training_settings: dict[str, Any]
 
 
@@ -103,6 +100,14 @@ Serving = Annotated[Live, Depends(live_of)]
 
 Limit = Annotated[int, Query(ge=1, le=1000, description="Most rows in the page")]
 After = Annotated[str | None, Depends(after_of)]
-OnError = Annotated[Literal["skip", "abort"], Query(description="`abort`: write nothing if any row is bad")]
+OnError = Annotated[batches.OnError, Query(description="`abort`: write nothing if any row is bad")]
 DryRun = Annotated[bool, Query(description="Check the rows and write nothing")]
-PathId = Id
+UserId = Annotated[Id, Path(description="Id of a user", examples=["ada"])]
+CourseId = Annotated[Id, Path(description="Id of a course", examples=["python"])]
+RunId = Annotated[str, Path(description="Id of a training run", examples=["r-000001"])]
+ModelId = Annotated[str, Path(description="Id of a model", examples=["m-000001"])]
+ThisUser = Annotated[Id, Query(description="Id of the user", examples=["ada"])]
+ThisCourse = Annotated[Id, Query(description="Id of the course", examples=["python"])]
+OfUser = Annotated[Id | None, Query(description="Only of this user", examples=["ada"])]
+OfCourse = Annotated[Id | None, Query(description="Only with this course", examples=["python"])]
+OfType = Annotated[Id | None, Query(description="Only of this type", examples=["complete"])]

@@ -7,6 +7,7 @@ from os import urandom
 from typing import Any
 
 from fastapi import Request
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.exception_handlers import bug_response
@@ -48,6 +49,8 @@ class RequestMiddleware:
 
         try:
             await self._app(scope, receive, send_with_id)
+        except ClientDisconnect:
+            status = _CLOSED
         except Exception:
             logger.exception("%s %r failed", scope["method"], scope["path"])
             if status:  # half of an answer is out: break the connection off, so that it cannot pass for whole

@@ -1,22 +1,23 @@
 """Writes: stored first, then known to this process at once."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Generic, TypeVar
+from collections.abc import Collection, Mapping
+from functools import partial
+from typing import Any, ClassVar, Generic, TypeVar
 
+from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 
-from app.api.batches import Outcome, Unknown
+from app.api.batches import BatchKind, Outcome, Unknown
 from app.api.live import Live
 from app.domain.changes import Change, CourseChanged, InteractionChanged, UserChanged
-from app.errors import InvalidValueError
 from app.schemas.courses import Course, StoredCourse
 from app.schemas.interactions import Interaction
 from app.schemas.reports import Deleted
-from app.schemas.rows import describe_problem
 from app.schemas.users import StoredUser, User
 from app.store.courses import course_facts
 from app.store.interactions import InteractionStore
 from app.store.records import RecordStore
+from app.telemetry.metrics import Metrics
 
 Given = TypeVar("Given", bound=BaseModel)
 Stored = TypeVar("Stored", bound=BaseModel)
@@ -25,8 +26,11 @@ Stored = TypeVar("Stored", bound=BaseModel)
 class RecordService(Generic[Given, Stored]):
     """Users or courses."""
 
-    def __init__(self, store: RecordStore[Given, Stored], live: Live) -> None:
+    kind: ClassVar[str]
+
+    def __init__(self, store: RecordStore[Given, Stored], live: Live, metrics: Metrics) -> None:
         self.store, self._live = store, live
+        self.batch = BatchKind(store.given, self.write, self._all_known, partial(metrics.count_rows, self.kind))
 
     def written(self, record: Given | Stored, cluster_time: int) -> Change | None:
         """What serving must know of a record that was written."""
@@ -38,25 +42,22 @@ class RecordService(Generic[Given, Stored]):
 
     async def put(self, record: Given) -> bool:
         """Create or replace; whether it was created."""
-        return (await self._write([record])).created == 1
+        return (await self.write([record])).created == 1
 
     async def write(self, records: list[Given]) -> Outcome:
         """Create or replace many."""
-        return await self._write(records)
-
-    async def check(self, records: list[Given]) -> Unknown:
-        """Every valid record can be written."""
-        return []
+        written = await self.store.put_many(records)
+        self._tell(records, written.cluster_time)
+        return Outcome(written.created, written.updated, written.unchanged, [])
 
     async def patch(self, record_id: str, changes: Mapping[str, Any]) -> Stored:
-        """Merge into a record.  Raises NotFoundError, InvalidValueError."""
+        """Merge into a record.  Raises NotFoundError, InvalidValueError, RequestValidationError."""
         try:
             patched = await self.store.patch(record_id, changes)
         except ValidationError as error:
-            first = error.errors()[0]
-            described = describe_problem(first, self.store.given).partition("wanted ")[2] or first["msg"]
-            raise InvalidValueError(("body", *first["loc"]), first["input"], described) from None
-        self._tell(patched.record, patched.cluster_time)
+            problems = [{**problem, "loc": ("body", *problem["loc"])} for problem in error.errors(include_url=False)]
+            raise RequestValidationError(problems) from None
+        self._tell([patched.record], patched.cluster_time)
         return patched.record
 
     async def delete(self, record_id: str) -> Deleted:
@@ -65,20 +66,19 @@ class RecordService(Generic[Given, Stored]):
         self._live.apply_local([self.removed(record_id, erased.cluster_time)])
         return erased.deleted
 
-    async def _write(self, records: Sequence[Given]) -> Outcome:
-        written = await self.store.put_many(records)
-        for record in records:
-            self._tell(record, written.cluster_time)
-        return Outcome(written.created, written.updated, written.unchanged, [])
+    async def _all_known(self, records: list[Given]) -> Unknown:
+        """Every valid record can be written."""
+        return []
 
-    def _tell(self, record: Given | Stored, cluster_time: int) -> None:
-        change = self.written(record, cluster_time)
-        if change is not None:
-            self._live.apply_local([change])
+    def _tell(self, records: Collection[Given | Stored], cluster_time: int) -> None:
+        changes = [self.written(record, cluster_time) for record in records]
+        self._live.apply_local(change for change in changes if change is not None)
 
 
 class UserService(RecordService[User, StoredUser]):
     """Users."""
+
+    kind = "users"
 
     def written(self, record: User | StoredUser, cluster_time: int) -> None:
         """Nothing in a user's record is served from."""
@@ -90,6 +90,8 @@ class UserService(RecordService[User, StoredUser]):
 
 class CourseService(RecordService[Course, StoredCourse]):
     """Courses."""
+
+    kind = "courses"
 
     def written(self, record: Course | StoredCourse, cluster_time: int) -> Change:
         """Filters look at it."""
@@ -103,16 +105,18 @@ class CourseService(RecordService[Course, StoredCourse]):
 class InteractionService:
     """Interactions."""
 
-    def __init__(self, store: InteractionStore, live: Live, *, auto_create: bool = True) -> None:
-        self.store, self._live, self._auto_create = store, live, auto_create
+    def __init__(self, store: InteractionStore, live: Live, metrics: Metrics, types: Collection[str]) -> None:
+        self.store, self._live, self._types = store, live, types
+        self._count = partial(metrics.count_rows, "interactions")
 
-    def with_auto_create(self, auto_create: bool) -> "InteractionService":
-        """The same, creating unknown users and courses or not."""
-        return InteractionService(self.store, self._live, auto_create=auto_create)
+    def batch(self, *, auto_create: bool) -> BatchKind:
+        """How rows are checked and written, creating unknown users and courses or not."""
+        write, check = partial(self.write, auto_create=auto_create), partial(self._unknown, auto_create=auto_create)
+        return BatchKind(Interaction, write, check, self._count, self._types)
 
-    async def write(self, rows: list[Interaction]) -> Outcome:
+    async def write(self, rows: list[Interaction], *, auto_create: bool) -> Outcome:
         """Create or update many."""
-        written = await self.store.write_many(rows, auto_create=self._auto_create)
+        written = await self.store.write_many(rows, auto_create=auto_create)
         refused = {position for position, _ in written.unknown}
         self._live.apply_local(
             InteractionChanged(written.cluster_time, row.user_id, row.course_id, row.type, removed=False)
@@ -121,9 +125,9 @@ class InteractionService:
         )
         return Outcome(written.created, written.updated, written.unchanged, written.unknown)
 
-    async def check(self, rows: list[Interaction]) -> Unknown:
+    async def _unknown(self, rows: list[Interaction], *, auto_create: bool) -> Unknown:
         """Rows whose user or course is not known and would not be created."""
-        return [] if self._auto_create else await self.store.unknown(rows)
+        return [] if auto_create else await self.store.unknown(rows)
 
     async def delete(self, user_id: str, course_id: str, type_: str | None) -> int:
         """Remove; how many there were."""

@@ -50,7 +50,7 @@ class RecommendationList(BaseModel):
 
     user_id: str | None
     model_id: str | None = Field(description="null before the first model")
-    source: Literal["model", "popular"]
+    source: Literal["model", "fold_in", "content", "popular"]
     generated_at: datetime
     recommendation_id: str
     percent_over: Literal["recommended", "candidates"]

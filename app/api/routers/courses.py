@@ -4,8 +4,8 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Request, Response
 
-from app.api.batches import BatchKind, take_batch
-from app.api.dependencies import After, Courses, DryRun, Limit, OnError, PathId
+from app.api.batches import take_batch
+from app.api.dependencies import After, CourseId, Courses, DryRun, Limit, OnError
 from app.api.openapi import batch_body
 from app.api.routing import Route
 from app.errors import InvalidValueError
@@ -15,6 +15,7 @@ from app.schemas.problems import problem_responses
 from app.schemas.reports import BatchReport, Deleted
 
 router = APIRouter(prefix="/courses", tags=["courses"], route_class=Route)
+EXAMPLE = {"title": "Python Programming", "categories": ["Programming"], "level": "beginner", "language": "en"}
 ROWS = batch_body(Course, {"course_id": "python", "title": "Python Programming", "categories": ["Programming"]})
 
 
@@ -22,15 +23,15 @@ ROWS = batch_body(Course, {"course_id": "python", "title": "Python Programming",
     "",
     operation_id="write_courses",
     summary="Create or replace many courses",
+    response_model=BatchReport,
     responses=problem_responses(400, 413, 415),
     openapi_extra=ROWS,
 )
 async def write_courses(
     request: Request, courses: Courses, on_error: OnError = "skip", dry_run: DryRun = False
-) -> BatchReport:
+) -> Response:
     """A JSON array of up to 10,000 courses, or NDJSON of any length; every row that is not written is named."""
-    kind = BatchKind(Course, courses.write, courses.check)
-    return await take_batch(request, kind, on_error=on_error, dry_run=dry_run)
+    return await take_batch(request, courses.batch, on_error=on_error, dry_run=dry_run)
 
 
 @router.get("", operation_id="list_courses", summary="List courses", responses=problem_responses())
@@ -41,7 +42,7 @@ async def list_courses(courses: Courses, after: After, limit: Limit = 100) -> Pa
 
 
 @router.get("/{course_id}", operation_id="get_course", summary="Get a course", responses=problem_responses(404))
-async def get_course(course_id: PathId, courses: Courses) -> StoredCourse:
+async def get_course(course_id: CourseId, courses: Courses) -> StoredCourse:
     """The course as it is stored."""
     return await courses.store.get(course_id)
 
@@ -50,9 +51,11 @@ async def get_course(course_id: PathId, courses: Courses) -> StoredCourse:
     "/{course_id}",
     operation_id="put_course",
     summary="Create or replace a course",
-    responses={201: {"model": StoredCourse, "description": "Created"}, **problem_responses(400)},
+    responses={201: {"model": StoredCourse, "description": "Created"}, **problem_responses(400, 413, 415)},
 )
-async def put_course(course_id: PathId, body: CourseBody, courses: Courses, response: Response) -> StoredCourse:
+async def put_course(
+    course_id: CourseId, body: Annotated[CourseBody, Body(examples=[EXAMPLE])], courses: Courses, response: Response
+) -> StoredCourse:
     """What the body leaves out gets its default."""
     if body.course_id not in {None, course_id}:
         raise InvalidValueError(("body", "course_id"), body.course_id, f"{course_id!r}, the id in the path, or none")
@@ -65,16 +68,16 @@ async def put_course(course_id: PathId, body: CourseBody, courses: Courses, resp
     "/{course_id}",
     operation_id="patch_course",
     summary="Change some fields of a course",
-    responses=problem_responses(400, 404),
+    responses=problem_responses(400, 404, 413, 415),
 )
 async def patch_course(
-    course_id: PathId, changes: Annotated[dict[str, Any], Body(examples=[{"available": False}])], courses: Courses
+    course_id: CourseId, changes: Annotated[dict[str, Any], Body(examples=[{"available": False}])], courses: Courses
 ) -> StoredCourse:
     """JSON merge (RFC 7396): what is absent stays, null clears."""
     return await courses.patch(course_id, changes)
 
 
 @router.delete("/{course_id}", operation_id="delete_course", summary="Erase a course", responses=problem_responses(404))
-async def delete_course(course_id: PathId, courses: Courses) -> Deleted:
+async def delete_course(course_id: CourseId, courses: Courses) -> Deleted:
     """Erases the course and its interactions; counts what was erased."""
     return await courses.delete(course_id)

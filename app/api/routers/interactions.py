@@ -2,19 +2,22 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel
 
-from app.api.batches import BatchKind, take_batch
+from app.api.batches import take_batch
 from app.api.dependencies import (
     After,
-    AllServices,
     DryRun,
     Interactions,
     Limit,
+    OfCourse,
+    OfType,
+    OfUser,
     OnError,
-    PathId,
     StoredInteractions,
+    ThisCourse,
+    ThisUser,
 )
 from app.api.openapi import batch_body
 from app.api.routing import Route
@@ -37,23 +40,23 @@ class RemovedCount(BaseModel):
     "",
     operation_id="write_interactions",
     summary="Create or update interactions",
-    responses=problem_responses(400, 413, 415),
+    response_model=BatchReport,
+    responses=problem_responses(400, 404, 413, 415),
     openapi_extra=ROWS,
 )
 async def write_interactions(
     request: Request,
-    services: AllServices,
+    interactions: Interactions,
     on_error: OnError = "skip",
     dry_run: DryRun = False,
     auto_create: Annotated[bool, Query(description="Create unknown users and courses as bare records")] = True,
-) -> BatchReport:
+) -> Response:
     """One object, a JSON array of up to 10,000, or NDJSON of any length.
 
     The key is (user_id, course_id, type): sending it again is an update, and an older timestamp never overwrites a
     newer one.
     """
-    interactions = services.interactions.with_auto_create(auto_create)
-    kind = BatchKind(Interaction, interactions.write, interactions.check, services.interaction_types)
+    kind = interactions.batch(auto_create=auto_create)
     return await take_batch(request, kind, on_error=on_error, dry_run=dry_run)
 
 
@@ -62,9 +65,9 @@ async def list_interactions(  # noqa: PLR0917 - the framework calls it by name
     interactions: StoredInteractions,
     after: After,
     limit: Limit = 100,
-    user_id: PathId | None = None,
-    course_id: PathId | None = None,
-    type: PathId | None = None,  # noqa: A002 - the name in the contract
+    user_id: OfUser = None,
+    course_id: OfCourse = None,
+    type: OfType = None,  # noqa: A002 - the name in the contract
 ) -> PageOf[StoredInteraction]:
     """Interactions that fit all that is given, in the order of their keys."""
     page = await interactions.page(limit, after, user_id=user_id, course_id=course_id, type_=type)
@@ -74,9 +77,9 @@ async def list_interactions(  # noqa: PLR0917 - the framework calls it by name
 @router.delete("", operation_id="delete_interactions", summary="Remove interactions", responses=problem_responses())
 async def delete_interactions(
     interactions: Interactions,
-    user_id: PathId,
-    course_id: PathId,
-    type: PathId | None = None,  # noqa: A002 - the name in the contract
+    user_id: ThisUser,
+    course_id: ThisCourse,
+    type: OfType = None,  # noqa: A002 - the name in the contract
 ) -> RemovedCount:
     """Removes what the user did with the course, of one type or of all."""
     return RemovedCount(deleted=await interactions.delete(user_id, course_id, type))

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from app.api.dependencies import After, Limit, Models
+from app.api.dependencies import After, Limit, ModelId, Models
 from app.api.routing import Route
 from app.errors import NoModelError
 from app.schemas.models import ModelSummary
@@ -31,7 +31,7 @@ async def get_current_model(models: Models) -> ModelSummary:
 
 
 @router.get("/{model_id}", operation_id="get_model", summary="Get a model", responses=problem_responses(404))
-async def get_model(model_id: str, models: Models) -> ModelSummary:
+async def get_model(model_id: ModelId, models: Models) -> ModelSummary:
     """What it was made from, how, and how good it is."""
     return await models.get(model_id)
 
@@ -39,6 +39,6 @@ async def get_model(model_id: str, models: Models) -> ModelSummary:
 @router.post(
     "/{model_id}/activate", operation_id="activate_model", summary="Serve a model", responses=problem_responses(404)
 )
-async def activate_model(model_id: str, models: Models) -> ModelSummary:
+async def activate_model(model_id: ModelId, models: Models) -> ModelSummary:
     """Promote or roll back; every process serves it within a second."""
     return await models.activate(model_id)

@@ -1,9 +1,9 @@
 """Probes and metrics."""
 
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import APIRouter, Response
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from app.api.dependencies import AllServices, Serving
 from app.api.routing import Route
@@ -13,10 +13,10 @@ router = APIRouter(tags=["operations"], route_class=Route)
 
 
 class Health(BaseModel):
-    """``ok``, or what is wrong."""
+    """What works."""
 
-    status: str
-    checks: dict[str, str] = {}
+    status: Literal["ok", "degraded", "unavailable"]
+    checks: dict[str, str] = Field({}, description="`ok` or what is wrong, of each thing that must work")
 
 
 NOT_READY: dict[int | str, dict[str, Any]] = {503: {"model": Health, "description": "A check says what is wrong"}}
@@ -30,11 +30,17 @@ async def get_liveness() -> Health:
 
 @router.get("/health/ready", operation_id="get_readiness", summary="Can it serve?", responses=NOT_READY)
 async def get_readiness(live: Serving, response: Response) -> Health:
-    """503 with named checks while something is wrong; no model yet is not wrong."""
+    """503 with named checks while the database is away.
+
+    `degraded` is 200: recommendations are answered, but from an older model than was published, or without what
+    other processes wrote a moment ago. No model yet is not wrong.
+    """
     checks = live.checks()
-    ready = all(check == "ok" for check in checks.values())
-    response.status_code = 200 if ready else 503
-    return Health(status="ok" if ready else "unavailable", checks=checks)
+    if checks["database"] != "ok":
+        response.status_code = 503
+        return Health(status="unavailable", checks=checks)
+    wrong = any(check != "ok" for check in checks.values())
+    return Health(status="degraded" if wrong else "ok", checks=checks)
 
 
 @router.get(
@@ -46,5 +52,4 @@ async def get_readiness(live: Serving, response: Response) -> Health:
 )
 async def get_metrics(services: AllServices) -> Response:
     """Counts and times of this process."""
-    services.metrics.change_stream_lag.set(services.live.lag_seconds())
     return Response(services.metrics.render(), media_type=CONTENT_TYPE)

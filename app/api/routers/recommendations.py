@@ -2,9 +2,9 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Body, Query, Request, Response
 
-from app.api.dependencies import PathId, get_services
+from app.api.dependencies import UserId, get_services
 from app.api.lists import ListRoute, list_response, to_options
 from app.api.routing import Route
 from app.errors import UnknownUserError
@@ -15,10 +15,21 @@ router = APIRouter(tags=["recommendations"], route_class=ListRoute)
 with_body = APIRouter(tags=["recommendations"], route_class=Route)
 
 DEFAULTS = RecommendationOptions()
+EXAMPLE = {
+    "user_id": "ada",
+    "model_id": "m-000012",
+    "source": "model",
+    "generated_at": "2026-11-24T10:00:00Z",
+    "recommendation_id": "r-7f2b5c0d9e1a4b3c8d6f7a90",
+    "percent_over": "recommended",
+    "items": [{"course_id": "python", "rank": 1, "score": 1.0312, "percent": 100.0}],
+}
+OPTIONS = {"n": 5, "category": ["Programming"], "exclude": ["python"]}
 LIST: dict[int | str, dict[str, Any]] = {
     200: {
         "model": RecommendationList,
         "description": "Courses, best first",
+        "content": {"application/json": {"example": EXAMPLE}},
         "headers": {
             "ETag": {"schema": {"type": "string"}, "description": "Differs with the model and the user's interactions"},
             "Cache-Control": {"schema": {"type": "string"}, "description": "`private`"},
@@ -36,7 +47,7 @@ UNCHANGED: dict[int | str, dict[str, Any]] = {304: {"description": "The list is 
     response_class=Response,
 )
 async def get_recommendations(
-    user_id: PathId, request: Request, options: Annotated[RecommendationOptions, Query()]
+    user_id: UserId, request: Request, options: Annotated[RecommendationOptions, Query()]
 ) -> Response:
     """The best courses that the user has not taken; popular ones for somebody unknown, and before the first model."""
     return await _recommend(user_id, request, options)
@@ -63,7 +74,7 @@ async def get_popular(request: Request, options: Annotated[PopularOptions, Query
     response_class=Response,
 )
 async def post_recommendations(
-    user_id: PathId, request: Request, options: RecommendationOptions = DEFAULTS
+    user_id: UserId, request: Request, options: Annotated[RecommendationOptions, Body(examples=[OPTIONS])] = DEFAULTS
 ) -> Response:
     """The same as GET, for options that are too long for a URL."""
     return await _recommend(user_id, request, options)

@@ -1,19 +1,17 @@
 """Training runs."""
 
-import asyncio
-from collections.abc import AsyncIterator
-
 from fastapi import APIRouter, Response
-from sse_starlette import EventSourceResponse, ServerSentEvent
+from sse_starlette import EventSourceResponse
 
-from app.api.dependencies import After, AllServices, Limit, Runs
+from app.api.dependencies import After, AllServices, Limit, RunId, Runs
 from app.api.routing import Route
+from app.api.watching import watch
 from app.schemas.pages import PageOf, encode_cursor
 from app.schemas.problems import problem_responses
 from app.schemas.training import Run
 
 router = APIRouter(prefix="/training/runs", tags=["training"], route_class=Route)
-EVENT_SECONDS = 0.5  # between two looks at a run; the worker writes as often
+PING_SECONDS = 15  # proxies close connections on which nothing comes for a minute or so
 
 
 @router.post(
@@ -38,7 +36,7 @@ async def list_runs(runs: Runs, after: After, limit: Limit = 100) -> PageOf[Run]
 
 
 @router.get("/{run_id}", operation_id="get_run", summary="Get a training run", responses=problem_responses(404))
-async def get_run(run_id: str, runs: Runs) -> Run:
+async def get_run(run_id: RunId, runs: Runs) -> Run:
     """Its status, progress, losses and metrics."""
     return await runs.get(run_id)
 
@@ -50,23 +48,10 @@ async def get_run(run_id: str, runs: Runs) -> Run:
     response_class=EventSourceResponse,
     responses=problem_responses(404),
 )
-async def watch_run(run_id: str, runs: Runs) -> EventSourceResponse:
-    """Server-sent events `run`, each with the run as JSON, to its end."""
+async def watch_run(run_id: RunId, runs: Runs) -> EventSourceResponse:
+    """Server-sent events named `run`, each with the run as JSON, whenever it has changed; the stream ends with it."""
     run = await runs.get(run_id)  # 404 before the stream begins
-
-    async def events(run: Run) -> AsyncIterator[ServerSentEvent]:
-        sent = None
-        while True:
-            text = run.model_dump_json()
-            if text != sent:
-                yield ServerSentEvent(data=text, event="run")
-                sent = text
-            if run.ended_at is not None:
-                return
-            await asyncio.sleep(EVENT_SECONDS)
-            run = await runs.get(run_id)
-
-    return EventSourceResponse(events(run))
+    return EventSourceResponse(watch(run, runs), ping=PING_SECONDS)
 
 
 @router.post(
@@ -76,6 +61,6 @@ async def watch_run(run_id: str, runs: Runs) -> EventSourceResponse:
     summary="Cancel a training run",
     responses=problem_responses(404, 409),
 )
-async def cancel_run(run_id: str, runs: Runs) -> Run:
+async def cancel_run(run_id: RunId, runs: Runs) -> Run:
     """A waiting run ends at once, a running one at its next step."""
     return await runs.request_cancel(run_id)

@@ -4,11 +4,11 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Request, Response
 
-from app.api.batches import BatchKind, take_batch
-from app.api.dependencies import After, DryRun, Limit, OnError, PathId, StoredInteractions, Users
+from app.api.batches import take_batch
+from app.api.dependencies import After, DryRun, Limit, OnError, StoredInteractions, UserId, Users
 from app.api.openapi import batch_body
 from app.api.routing import Route
-from app.errors import InvalidValueError
+from app.errors import InvalidValueError, UnknownUserError
 from app.schemas.interactions import StoredInteraction
 from app.schemas.pages import PageOf, encode_cursor
 from app.schemas.problems import problem_responses
@@ -16,6 +16,7 @@ from app.schemas.reports import BatchReport, Deleted
 from app.schemas.users import StoredUser, User, UserBody
 
 router = APIRouter(prefix="/users", tags=["users"], route_class=Route)
+EXAMPLE = {"interests": {"statistics": 1.0, "python": 0.5}, "attributes": {"faculty": "science"}}
 ROWS = batch_body(User, {"user_id": "ada", "interests": {"statistics": 1.0}}, {"user_id": "bob"})
 
 
@@ -23,15 +24,13 @@ ROWS = batch_body(User, {"user_id": "ada", "interests": {"statistics": 1.0}}, {"
     "",
     operation_id="write_users",
     summary="Create or replace many users",
+    response_model=BatchReport,
     responses=problem_responses(400, 413, 415),
     openapi_extra=ROWS,
 )
-async def write_users(
-    request: Request, users: Users, on_error: OnError = "skip", dry_run: DryRun = False
-) -> BatchReport:
+async def write_users(request: Request, users: Users, on_error: OnError = "skip", dry_run: DryRun = False) -> Response:
     """A JSON array of up to 10,000 users, or NDJSON of any length; every row that is not written is named."""
-    kind = BatchKind(User, users.write, users.check)
-    return await take_batch(request, kind, on_error=on_error, dry_run=dry_run)
+    return await take_batch(request, users.batch, on_error=on_error, dry_run=dry_run)
 
 
 @router.get("", operation_id="list_users", summary="List users", responses=problem_responses())
@@ -42,7 +41,7 @@ async def list_users(users: Users, after: After, limit: Limit = 100) -> PageOf[S
 
 
 @router.get("/{user_id}", operation_id="get_user", summary="Get a user", responses=problem_responses(404))
-async def get_user(user_id: PathId, users: Users) -> StoredUser:
+async def get_user(user_id: UserId, users: Users) -> StoredUser:
     """The user as it is stored."""
     return await users.store.get(user_id)
 
@@ -51,9 +50,11 @@ async def get_user(user_id: PathId, users: Users) -> StoredUser:
     "/{user_id}",
     operation_id="put_user",
     summary="Create or replace a user",
-    responses={201: {"model": StoredUser, "description": "Created"}, **problem_responses(400)},
+    responses={201: {"model": StoredUser, "description": "Created"}, **problem_responses(400, 413, 415)},
 )
-async def put_user(user_id: PathId, body: UserBody, users: Users, response: Response) -> StoredUser:
+async def put_user(
+    user_id: UserId, body: Annotated[UserBody, Body(examples=[EXAMPLE])], users: Users, response: Response
+) -> StoredUser:
     """What the body leaves out gets its default."""
     if body.user_id not in {None, user_id}:
         raise InvalidValueError(("body", "user_id"), body.user_id, f"{user_id!r}, the id in the path, or none")
@@ -66,17 +67,17 @@ async def put_user(user_id: PathId, body: UserBody, users: Users, response: Resp
     "/{user_id}",
     operation_id="patch_user",
     summary="Change some fields of a user",
-    responses=problem_responses(400, 404),
+    responses=problem_responses(400, 404, 413, 415),
 )
 async def patch_user(
-    user_id: PathId, changes: Annotated[dict[str, Any], Body(examples=[{"interests": {"logic": 1}}])], users: Users
+    user_id: UserId, changes: Annotated[dict[str, Any], Body(examples=[{"interests": {"logic": 1}}])], users: Users
 ) -> StoredUser:
     """JSON merge (RFC 7396): what is absent stays, null clears."""
     return await users.patch(user_id, changes)
 
 
 @router.delete("/{user_id}", operation_id="delete_user", summary="Erase a user", responses=problem_responses(404))
-async def delete_user(user_id: PathId, users: Users) -> Deleted:
+async def delete_user(user_id: UserId, users: Users) -> Deleted:
     """Erases the user and all interactions; counts what was erased."""
     return await users.delete(user_id)
 
@@ -85,13 +86,14 @@ async def delete_user(user_id: PathId, users: Users) -> Deleted:
     "/{user_id}/interactions",
     operation_id="list_user_interactions",
     summary="List what a user did, newest first",
-    tags=["interactions"],
-    responses=problem_responses(),
+    responses=problem_responses(404),
 )
 async def list_user_interactions(
-    user_id: PathId, interactions: StoredInteractions, after: After, limit: Limit = 100
+    user_id: UserId, users: Users, interactions: StoredInteractions, after: After, limit: Limit = 100
 ) -> PageOf[StoredInteraction]:
-    """Interactions of one user, newest first."""
+    """The same as `GET /interactions?user_id=`, but newest first, and 404 for an unknown user."""
+    if not await users.store.existing([user_id]):
+        raise UnknownUserError(user_id)
     try:
         page = await interactions.of_user(user_id, limit, after)
     except ValueError:

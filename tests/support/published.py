@@ -1,0 +1,47 @@
+"""A published model of what is in the database, with random vectors: all of a retrain but the training."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+
+from app.artifact.write import write_artifact
+from app.domain.contents import ArtifactContents
+from app.store.client import Database
+from app.store.lease import Lease
+from app.store.models import ModelStore
+from app.store.snapshot import read_snapshot
+from tests.support.models import DESCRIPTION, random_embeddings
+
+WEIGHTS = {"view": 1.0, "like": 1.0, "enroll": 1.0, "complete": 1.0, "dislike": 0.0, "drop": 0.0}
+
+
+async def publish_model(db: Database, uri: str, folder: Path, *, seed: int = 0, damaged: Sequence[str] = ()) -> str:
+    """Id of a new current model; the files named in ``damaged`` are not what the manifest says."""
+    models, lease = ModelStore(db), Lease(db, "tests", 60.0)
+    fence = await lease.acquire()
+    assert fence is not None
+    model_id = await models.next_id()
+    snapshot = await asyncio.to_thread(read_snapshot, uri, db.name, tuple(WEIGHTS))
+    embeddings = random_embeddings(len(snapshot.users), len(snapshot.items), 4, seed)
+    contents = ArtifactContents.from_snapshot(snapshot, WEIGHTS, embeddings)
+    description = replace(DESCRIPTION, model_id=model_id, fence=fence, run_id=None)
+    directory = folder / model_id
+    manifest = await asyncio.to_thread(write_artifact, directory, contents, description)
+    for name in damaged:
+        await asyncio.to_thread(_damage, directory / name)
+    await models.publish(await models.upload(model_id, directory, fence=fence), manifest.as_dict())
+    await lease.release()
+    return model_id
+
+
+def _damage(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1] + b"!")
+
+
+async def served(client: httpx.AsyncClient, model_id: str) -> None:
+    """Until the process serves the model; the time limit of the test ends it otherwise."""
+    while (await client.get("/popular")).json()["model_id"] != model_id:  # noqa: ASYNC110 - it is behind HTTP
+        await asyncio.sleep(0.01)
