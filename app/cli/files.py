@@ -154,7 +154,7 @@ def row_writer(path: Path, format_: Format, table: Table) -> Iterator[Callable[[
             yield lambda record: binary.write(_json_line(record, table))
         else:
             text = io.TextIOWrapper(binary, encoding="utf-8", newline="")
-            writer = csv.writer(text, lineterminator="\n")
+            writer = csv.writer(text)
             writer.writerow(table.columns)
             yield lambda record: writer.writerow(_cells(record, table))
             text.detach()  # flushes, and leaves the file open for the others to close

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 from pydantic import (
@@ -21,6 +21,7 @@ MAX_TEXT_LENGTH = 100_000  # characters; a long course description is about 10,0
 MAX_TITLE_LENGTH = 1_000  # characters
 MAX_LABELS = 100  # categories, tags or prerequisites of one course
 MAX_INTERESTS = 1_000  # of one user
+MAX_ATTRIBUTES = 1_000_000  # characters of one record; its document in MongoDB may have 16 MiB
 MAX_FEATURES = 4_096  # numbers; the largest common text embeddings have this size
 
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)  # epoch times start here
@@ -44,7 +45,8 @@ def _to_utc_milliseconds(value: datetime) -> datetime:
     value = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
     if not EARLIEST <= value < LATEST:
         raise PydanticCustomError("time_out_of_range", "a time must lie between 1970 and 2100")
-    return value.replace(microsecond=value.microsecond // 1000 * 1000)
+    finer = value.microsecond % 1000
+    return value - timedelta(microseconds=finer) if finer else value  # nearly always none, and copying is dear
 
 
 def _refuse_bool(value: Any) -> Any:
@@ -65,13 +67,18 @@ def _weigh_interests(value: Any) -> Any:
 def _check_json(value: Mapping[str, Any]) -> Mapping[str, Any]:
     """Attributes are kept as given, so whatever MongoDB could not give back is refused."""
     pending: list[tuple[Any, int]] = [(value, 0)]
+    n_characters = 0
     while pending:
         item, depth = pending.pop()
+        n_characters += len(item) if isinstance(item, str) else 24  # of a number at most
+        if n_characters > MAX_ATTRIBUTES:
+            raise PydanticCustomError("too_large", f"attributes must not have more than {MAX_ATTRIBUTES:,} characters")
         if depth > 20:  # levels; MongoDB ends at 100, and no sane attribute comes near
             raise PydanticCustomError("too_deep", "attributes must not be nested deeper than 20 levels")
         if isinstance(item, Mapping):
             for key, member in item.items():
                 _check_text(key)
+                n_characters += len(key)
                 pending.append((member, depth + 1))
         elif isinstance(item, list):
             pending.extend((member, depth + 1) for member in item)

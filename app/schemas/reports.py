@@ -18,7 +18,9 @@ class BatchReport(BaseModel):
     accepted: int = 0
     created: int = 0
     updated: int = 0
-    unchanged: int = Field(0, description="The store already held the same key with a newer timestamp")
+    unchanged: int = Field(
+        0, description="Something newer was there under the same key, in the store or later in the batch"
+    )
     rejected: list[RejectedRow] = []
 
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from app.errors import InvalidValueError
+from app.schemas.fields import MAX_ID_LENGTH
 from app.schemas.interactions import Interaction
 from app.schemas.reports import RejectedRow
 
@@ -75,7 +76,12 @@ def row_id(row: object) -> str | None:
     """The id of a row; of an interaction ``user/course/type``, as an id holds no slash."""
     fields = row if isinstance(row, Mapping) else vars(row) if isinstance(row, BaseModel) else {}
     parts = [fields[field] for field in ID_FIELDS if field in fields]
-    return _encodable("/".join(part[:128] if isinstance(part, str) else repr(part)[:128] for part in parts)) or None
+    return (
+        _encodable(
+            "/".join(part[:MAX_ID_LENGTH] if isinstance(part, str) else repr(part)[:MAX_ID_LENGTH] for part in parts)
+        )
+        or None
+    )
 
 
 def describe(error: ValidationError, model: type[BaseModel]) -> str:
@@ -88,7 +94,7 @@ def describe(error: ValidationError, model: type[BaseModel]) -> str:
 
 def describe_problem(problem: ErrorDetails, model: type[BaseModel]) -> str:
     """One problem that Pydantic found, in our words."""
-    key, message = ".".join(map(str, problem["loc"])), problem["msg"]
+    key, message = ".".join(map(str, problem["loc"]))[:MAX_ID_LENGTH], problem["msg"]
     if problem["type"] == "missing":
         return f"{key} is missing"
     if problem["type"] == "extra_forbidden":

@@ -8,6 +8,8 @@ from pymongo.operations import UpdateOne
 
 from app.store.client import Collection, Document, Session
 
+SAMPLE = 50  # documents; when a twentieth of all are there, it misses them in one batch of thirteen
+
 DUPLICATE_KEY = 11000
 # The server is shutting down or is no longer the primary; a single write is reported as AutoReconnect then.
 STATE_CHANGES = {91, 189, 10107, 11600, 11602, 13435, 13436}
@@ -16,10 +18,12 @@ STATE_CHANGES = {91, 189, 10107, 11600, 11602, 13435, 13436}
 async def insert_new(collection: Collection, documents: Sequence[Document], session: Session) -> list[int]:
     """Insert the documents whose ``_id`` is new; gives the positions of the others, in order.
 
-    Looks first which are there: a tenth of the time of the insertions, and a sixteenth of that of refused ones.
+    When a sample of them is there already, looks first which are: that takes a tenth of the time of the insertions, and
+    a sixteenth of that of refused ones.
     """
     there: list[int] = []
-    if len(documents) > 1:
+    sample = documents[:: len(documents) // SAMPLE or 1]
+    if len(documents) > SAMPLE and await _positions_there(collection, sample, session):
         there = await _positions_there(collection, documents, session)
     fresh = sorted(set(range(len(documents))).difference(there))
     refused = await _insert([documents[position] for position in fresh], collection, session)

@@ -6,6 +6,7 @@ either the deletion finds the rows, or the second look finds the deletion and th
 """
 
 import asyncio
+import time
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -25,6 +26,7 @@ from app.store.users import UserStore
 
 ATTEMPTS = 10  # at rows whose user or course is deleted meanwhile; to need a second one is already very rare
 REMEMBERED = 200_000  # ids; about 20 MB
+REMEMBERED_SECONDS = 60.0  # somebody may delete with other programs, which count nothing
 
 # The server puts its cluster time in the place of this when it inserts; other clocks would not order with deletions.
 SERVER_TIME = Timestamp(0, 0)
@@ -51,16 +53,19 @@ class _Known:
 
 
 class KnownRecords:
-    """Remembers which users and courses exist, for as long as nobody deletes any."""
+    """Remembers for a while which users and courses exist, as long as nobody deletes any."""
 
     def __init__(self) -> None:
         self._count = -1
+        self._since = 0.0
         self._known = _Known()
 
     def at(self, count: int) -> _Known:
         """What is known to exist while ``deletion_count`` is this; the caller adds what it finds."""
-        if count != self._count or len(self._known.users) + len(self._known.courses) > REMEMBERED:
-            self._count, self._known = count, _Known()
+        full = len(self._known.users) + len(self._known.courses) > REMEMBERED
+        old = time.monotonic() - self._since > REMEMBERED_SECONDS
+        if count != self._count or full or old:
+            self._count, self._since, self._known = count, time.monotonic(), _Known()
         return self._known
 
 

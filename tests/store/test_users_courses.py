@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from app.domain.courses import CourseFacts
 from app.errors import InvalidValueError, UnknownCourseError, UnknownUserError
 from app.schemas.courses import Course
-from app.schemas.fields import MAX_ID_LENGTH
+from app.schemas.fields import MAX_ATTRIBUTES, MAX_FEATURES, MAX_ID_LENGTH, MAX_LABELS, MAX_TEXT_LENGTH
 from app.schemas.interactions import Interaction
 from app.schemas.users import User
 from app.store.client import Database, cluster_time
@@ -43,7 +43,11 @@ json_values = st.recursive(
     lambda children: st.lists(children, max_size=3) | st.dictionaries(json_keys, children, max_size=3),
     max_leaves=10,
 )
-ids = st.text(st.characters(exclude_characters="/"), min_size=1, max_size=MAX_ID_LENGTH).filter(str.isprintable)
+ids = st.text(
+    st.characters(exclude_categories=["C", "Z"], include_characters=" ", exclude_characters="/"),
+    min_size=1,
+    max_size=MAX_ID_LENGTH,
+)
 
 
 async def test_a_course_comes_back_as_it_was_put(database: Database) -> None:
@@ -86,6 +90,14 @@ async def test_a_large_batch_of_new_and_known_records(database: Database) -> Non
     assert (written.created, written.updated, written.unchanged) == (1_500, 1_500, 0)
     assert [user.features async for user in store.stream() if user.user_id == "u1000"] == [[1000.0]]
     assert await store.count() == 3_000
+
+
+async def test_a_large_batch_with_a_single_known_record(database: Database) -> None:
+    store = UserStore(database)
+    await store.put(User(user_id="u1"))
+    written = await store.put_many([User(user_id=f"u{i}", features=[i]) for i in range(1_000)])
+    assert (written.created, written.updated, written.unchanged) == (999, 1, 0)
+    assert (await store.get("u1")).features == [1.0]
 
 
 async def test_a_write_tells_the_cluster_time_at_which_it_is_stored(database: Database) -> None:
@@ -222,6 +234,27 @@ async def test_any_id_and_any_json_come_back(database: Database, id_: str, attri
     assert (stored.user_id, stored.interests) == (id_, user.interests)
     assert json.dumps(stored.attributes) == json.dumps(attributes), "the same types in the same order"
     assert (await users.delete(id_)).deleted.users == 1
+
+
+async def test_the_largest_record_fits_in_a_document(database: Database) -> None:
+    label = "\U0001f600" * MAX_ID_LENGTH
+    course = Course(
+        course_id=label,
+        title=label,
+        description="\U0001f600" * MAX_TEXT_LENGTH,
+        categories=[label] * MAX_LABELS,
+        tags=[label] * MAX_LABELS,
+        prerequisites=[label] * MAX_LABELS,
+        features=[1 / 3] * MAX_FEATURES,
+        attributes={"a": "\x01" * (MAX_ATTRIBUTES - 100)},  # each is six characters in JSON
+    )
+    courses = CourseStore(database)
+    await courses.put(course)
+    assert (await courses.get(label)).model_dump(exclude={"created_at", "updated_at"}) == course.model_dump()
+    with pytest.raises(ValidationError, match="must not have more than"):
+        Course(course_id="c", attributes={"a": "x" * MAX_ATTRIBUTES})
+    with pytest.raises(ValidationError, match="must not have more than"):
+        Course(course_id="c", attributes={"a": list(range(MAX_ATTRIBUTES // 20))})
 
 
 # --- pages
