@@ -15,12 +15,11 @@ def listed(*arguments: str, **environment: str) -> str:
 
 
 def test_lists_every_setting_with_value_default_and_meaning() -> None:
-    default = Settings.model_fields["epochs"].default
     output = listed(COURSEGRAPH_EPOCHS="7", COURSEGRAPH_INTERACTION_WEIGHTS="view=0.5,enroll=1")
     for name, field in Settings.model_fields.items():
         assert f"{environment_name(name)} = " in output
         assert str(field.description) in output
-    assert f"COURSEGRAPH_EPOCHS = 7  (default: {default})" in output
+    assert "COURSEGRAPH_EPOCHS = 7  (default: unset)" in output
     assert "COURSEGRAPH_INTERACTION_WEIGHTS = view=0.5,enroll=1  (default: view=1,like=1," in output
     assert "COURSEGRAPH_AUTO_TRAIN = true  (default: true)" in output
     assert "MONGODB_URI = unset  (default: unset)" in output
