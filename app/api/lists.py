@@ -7,7 +7,7 @@ to read.  The signature of the endpoint still says to OpenAPI what there is.
 import hashlib
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
-from os import urandom
+from random import getrandbits
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
@@ -103,7 +103,12 @@ def list_response(request: Request, user_id: str | None, answer: Answer, percent
     The tag is made from the list and from what the user has taken, so it is the same in every process.
     """
     ranked = answer.ranked
-    items = orjson.dumps([entry._asdict() for entry in ranked.items])
+    items = orjson.dumps(
+        [
+            {"course_id": course_id, "rank": rank, "score": score, "percent": percent}
+            for course_id, score, percent, rank in ranked.items
+        ]
+    )
     said = b"\x1e".join((str(ranked.model_id).encode(), ranked.source.encode(), answer.taken, items))
     tag = f'W/"{hashlib.blake2b(said, digest_size=12).hexdigest()}"'
     headers = {"ETag": tag, "Cache-Control": "private"}
@@ -115,7 +120,7 @@ def list_response(request: Request, user_id: str | None, answer: Answer, percent
         "model_id": ranked.model_id,
         "source": ranked.source,
         "generated_at": datetime.now(UTC),
-        "recommendation_id": f"r-{urandom(12).hex()}",
+        "recommendation_id": f"r-{getrandbits(96):024x}",
         "percent_over": percent_over,
         "items": orjson.Fragment(items),
     }

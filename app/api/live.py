@@ -60,6 +60,7 @@ class Live:
         self._counted = -COUNTS_SECONDS
         self._counting = asyncio.Lock()
         self.ready = asyncio.Event()
+        self.settled = asyncio.Event()  # ready, or it is known why not
         metrics.change_stream_lag.set_function(self.lag_seconds)
 
     # --- asked by requests
@@ -172,6 +173,7 @@ class Live:
             log.info("in step with the database again" if self.ready.is_set() else "in step with the database")
             self._problem = None
             self.ready.set()
+            self.settled.set()
         for change in batch:
             if isinstance(change, CurrentModelChanged):
                 await self._begin_swap(current, change.model_id)
@@ -180,6 +182,7 @@ class Live:
         if problem != self._problem:
             log.warning("%s", problem)
         self._problem = problem
+        self.settled.set()
 
     # --- models
 
@@ -208,9 +211,7 @@ class Live:
                 break
             except UNAVAILABLE_ERRORS:
                 pass
-            except UnknownModelError as error:  # pruned, so the pointer has moved on or is about to
-                self._model_problem = f"model {model_id} cannot be served: {error}"
-            except (ArtifactError, OSError) as error:
+            except (ArtifactError, UnknownModelError, OSError) as error:  # unknown: pruned, as the pointer has moved on
                 self._note_model_problem(model_id, error)
                 pause = MODEL_RETRY_SECONDS
             except Exception as error:
@@ -251,11 +252,11 @@ class Live:
 
 @contextlib.asynccontextmanager
 async def running(live: Live, *, patience_seconds: float) -> AsyncIterator[None]:
-    """Keep it up to date while the block runs, which begins when it is ready or patience has run out."""
+    """Keep it up to date while the block runs, which begins when it is ready, cannot be, or patience has run out."""
     task = asyncio.create_task(live.run())
     try:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(live.ready.wait(), patience_seconds)
+            await asyncio.wait_for(live.settled.wait(), patience_seconds)
         yield
     finally:
         task.cancel()

@@ -3,7 +3,7 @@
 import logging
 import re
 import time
-from os import urandom
+from random import getrandbits
 from typing import Any
 
 from fastapi import Request
@@ -35,7 +35,7 @@ class RequestMiddleware:
             await self._app(scope, receive, send)
             return
         began = time.perf_counter()
-        id_ = _given_id(scope) or urandom(8).hex().encode()
+        id_ = _given_id(scope) or b"%016x" % getrandbits(64)
         token = request_id.set(id_.decode())
         status = 0
 

@@ -1,14 +1,24 @@
 """Recommendations as callers ask for and receive them."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
 
 from app.schemas.fields import Id, Label, Record
 
 MAX_N = 500  # courses in a list; a page shows 10
 MAX_OFFSET = 100_000
+
+Item = TypeVar("Item")
+
+
+def _as_list(value: Any) -> Any:
+    """One text stands for a list of it."""
+    return [value] if isinstance(value, str) else value
+
+
+OneOrMore = Annotated[list[Item], BeforeValidator(_as_list)]
 
 
 class RecommendationOptions(Record):
@@ -16,8 +26,8 @@ class RecommendationOptions(Record):
 
     n: int = Field(10, ge=1, le=MAX_N, description="Most courses in the list")
     offset: int = Field(0, ge=0, le=MAX_OFFSET, description="Courses of the ranking to pass over")
-    category: list[Label] = Field([], max_length=100, description="Only courses in any of these")
-    exclude: list[Id] = Field([], max_length=1000, description="Ids of courses to leave out")
+    category: OneOrMore[Label] = Field([], max_length=100, description="Only courses in any of these")
+    exclude: OneOrMore[Id] = Field([], max_length=1000, description="Ids of courses to leave out")
     exclude_seen: bool = Field(True, description="Leave out what the user has taken")
     percent_over: Literal["recommended", "candidates"] = Field(
         "recommended", description="Percentages are shares of the list, or of all courses that could be in it"
@@ -33,7 +43,7 @@ class PopularOptions(Record):
 
     n: int = Field(10, ge=1, le=MAX_N, description="Most courses in the list")
     offset: int = Field(0, ge=0, le=MAX_OFFSET, description="Courses of the ranking to pass over")
-    category: list[Label] = Field([], max_length=100, description="Only courses in any of these")
+    category: OneOrMore[Label] = Field([], max_length=100, description="Only courses in any of these")
 
 
 class RecommendedCourse(BaseModel):

@@ -67,6 +67,17 @@ async def test_options_in_the_query_and_in_the_body_are_the_same(client: httpx.A
     assert len(everything["items"]) == len(COURSES)
 
 
+async def test_one_label_needs_no_list(client: httpx.AsyncClient, model_id: str) -> None:
+    one, listed = [(await client.post("/recommendations/ann", json={"category": c})).json() for c in ("odd", ["odd"])]
+    assert one["items"] == listed["items"]
+
+
+async def test_extreme_temperatures_give_numbers(client: httpx.AsyncClient, model_id: str) -> None:
+    for temperature in ("1e-300", "1e6"):
+        body = await listed(client, f"/recommendations/ann?temperature={temperature}")
+        assert sum(item["percent"] for item in body["items"]) == pytest.approx(100)
+
+
 async def test_post_without_a_body_has_the_defaults(client: httpx.AsyncClient, model_id: str) -> None:
     by_post = (await client.post("/recommendations/ann")).json()
     assert by_post["items"] == (await listed(client, "/recommendations/ann"))["items"]
