@@ -18,7 +18,7 @@ from motor.motor_asyncio import (
     AsyncIOMotorGridFSBucket,
 )
 from pymongo import IndexModel
-from pymongo.errors import ConnectionFailure, ExecutionTimeout, WTimeoutError
+from pymongo.errors import ConnectionFailure, ExecutionTimeout, WriteConcernError
 from pymongo.read_concern import ReadConcern
 
 from app.errors import NotReplicaSetError, SchemaVersionError
@@ -33,8 +33,8 @@ else:  # Motor's classes are generic to type checkers only
 Session = AsyncIOMotorClientSession
 Bucket = AsyncIOMotorGridFSBucket
 
-UNAVAILABLE_ERRORS: tuple[type[Exception], ...] = (ConnectionFailure, WTimeoutError, ExecutionTimeout)
-"""What the driver raises when the server is down, has no primary, or did not answer in time."""
+UNAVAILABLE_ERRORS: tuple[type[Exception], ...] = (ConnectionFailure, WriteConcernError, ExecutionTimeout)
+"""What the driver raises when the server is down, has no primary, or did not answer or confirm in time."""
 
 SCHEMA_VERSION = 1  # of the documents; goes up when a release can no longer read what an older one wrote
 

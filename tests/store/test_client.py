@@ -106,3 +106,25 @@ async def test_a_server_that_hangs_is_told_in_time_and_found_again(tmp_path: Pat
                         await asyncio.sleep(0.1)
     finally:
         server.stop(timeout_seconds=0)
+
+
+class FailingMongod(EmbeddedMongod):
+    """Fails on demand, by the server's own fail points."""
+
+    def command(self, *, any_port: bool = False) -> list[str]:
+        return [*super().command(any_port=any_port), "--setParameter", "enableTestCommands=1"]
+
+
+async def test_a_write_that_a_majority_did_not_confirm_counts_as_unavailable(tmp_path: Path) -> None:
+    """As when the server shuts down after it wrote and before it could confirm."""
+    mongod = FailingMongod(tmp_path)
+    try:
+        async with open_database(mongod.start(), "failing", timeout_seconds=2.0, app_name="tests") as db:
+            await prepare_database(db)
+            refused = {"failCommands": ["update"], "writeConcernError": {"code": 91, "errmsg": "shutting down"}}
+            point = {"configureFailPoint": "failCommand", "mode": "alwaysOn", "data": refused}
+            await db.client.admin.command(point)
+            with pytest.raises(UNAVAILABLE_ERRORS):
+                await db["settings"].update_one({"_id": "lease"}, {"$set": {"holder": None}}, upsert=True)
+    finally:
+        mongod.stop()
