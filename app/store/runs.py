@@ -105,9 +105,18 @@ class RunStore:
         counts: Counts | None = None,
         snapshot_time: int | None = None,
         device: str | None = None,
+        config: Mapping[str, Any] | None = None,
     ) -> None:
-        """Note what the run learns from, as of which cluster time, and where it runs.  Raises LeaseLostError."""
-        known = {"counts": counts and counts.model_dump(), "snapshot_time": snapshot_time, "device": device}
+        """Note what the run learns from, as of which cluster time, where and with which settings.
+
+        Raises LeaseLostError.
+        """
+        known = {
+            "counts": counts and counts.model_dump(),
+            "snapshot_time": snapshot_time,
+            "device": device,
+            "config": config and dict(config),
+        }
         news = {"$set": {name: value for name, value in known.items() if value is not None}}
         await self._update(run_id, fence, news, {"_id": 1})
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from app.domain.embeddings import Embeddings
 from app.graph.bipartite import BipartiteGraph
-from app.training.config import TrainingConfig
+from app.training.config import Recipe
 
 OnEpoch = Callable[[int, int, float, float], None]
 """Called after each epoch with: epochs done (from 1), epochs in all as known now, the epoch's loss, seconds so far."""
@@ -56,7 +56,7 @@ class TrainedModel:
 
     embeddings: Embeddings
     graph: BipartiteGraph
-    config: TrainingConfig
+    recipe: Recipe
     losses: tuple[float, ...]
     epochs: int
     steps: int

@@ -11,7 +11,7 @@ from app.domain.embeddings import Embeddings
 from app.domain.interactions import Snapshot
 from app.graph.bipartite import BipartiteGraph
 from app.training.baselines import item_cosine_scores, popular_scores
-from app.training.config import TrainingConfig
+from app.training.config import Recipe, TrainingConfig
 from app.training.evaluate import evaluate, model_scores
 from app.training.fit import check_learnable, fit
 from app.training.result import FitResult, Metrics, OnEpoch, ShouldStop, TrainedModel, Verdict
@@ -46,7 +46,7 @@ def train(
     parts = split(graph, np.random.default_rng(config.seed))
     if len(parts.held_users) < LEAST_HELD_OUT:
         final = fit(graph, start(graph), recipe, on_epoch=on_epoch, should_stop=should_stop)
-        return _model(final, graph, config, began)
+        return _model(final, graph, recipe, began)
 
     def validate(embeddings: Embeddings) -> float:
         return _judge(embeddings, parts, VALIDATION_USERS)["ndcg@20"]
@@ -73,7 +73,7 @@ def train(
         on_epoch=count.fitting,
         should_stop=should_stop,
     )
-    return _model(final, graph, config, began, parts=parts, metrics=metrics)
+    return _model(final, graph, recipe, began, parts=parts, metrics=metrics)
 
 
 def judge(metrics: Mapping[str, Metrics]) -> Verdict:
@@ -110,7 +110,7 @@ class _Counting:
 def _model(
     final: FitResult,
     graph: BipartiteGraph,
-    config: TrainingConfig,
+    recipe: Recipe,
     began: float,
     *,
     parts: Split | None = None,
@@ -120,7 +120,7 @@ def _model(
     return TrainedModel(
         embeddings=final.embeddings,
         graph=graph,
-        config=config,
+        recipe=recipe,
         losses=final.losses,
         epochs=final.epochs,
         steps=final.steps,

@@ -133,7 +133,8 @@ class Cycle:
             reporter.cancelled.set()  # the thread cannot be killed, but it looks at this before each step
             await asyncio.wait([training])
             raise
-        await persistently(lambda: self._runs.describe(run_id, self._fence, device=trained.device))
+        used = trained.recipe.as_dict()  # what was left to loss and data has its value only now
+        await persistently(lambda: self._runs.describe(run_id, self._fence, device=trained.device, config=used))
         return trained
 
     async def _publish(self, run_id: str, snapshot: Snapshot, trained: TrainedModel) -> str:
@@ -145,8 +146,8 @@ class Cycle:
             run_id=run_id,
             created_at=datetime.now(UTC),
             code_version=__version__,
-            config=trained.config.as_dict(),
-            seed=trained.config.seed,
+            config=trained.recipe.as_dict(),
+            seed=trained.recipe.seed,
             device=trained.device,
             metrics=trained.metrics,
             losses=trained.losses,

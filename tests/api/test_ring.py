@@ -114,6 +114,8 @@ async def test_two_workers_one_trains_and_runs_can_be_watched_and_cancelled(sett
         assert runs[-1]["run_id"] == first.json()["run_id"]
         model = (await client.get("/models/current")).json()
         assert model["counts"] == {"users": 5, "courses": 10, "interactions": 12}
+        assert None not in model["config"].values()  # else nobody could make the model again
+        assert model["config"] == runs[-1]["config"]
         assert (await client.post(f"/models/{model['model_id']}/activate")).json()["current"] is True
 
 
