@@ -128,3 +128,14 @@ async def test_the_openapi_document_is_whole(client: httpx.AsyncClient) -> None:
     parameters = document["paths"]["/recommendations/{user_id}"]["get"]["parameters"]
     assert {"n", "offset", "category", "exclude", "percent_over"} <= {p["name"] for p in parameters}
     assert "Problem" in document["components"]["schemas"]
+
+
+async def test_a_user_met_after_training_is_folded_in(settings: Settings) -> None:
+    async with api(settings) as client, worker(settings):
+        await load_toy(client)
+        await train(client)
+        await client.post("/interactions", json={"user_id": "newcomer", "course_id": "c0"})
+        answer = (await client.get("/recommendations/newcomer?n=10")).json()
+        assert answer["source"] == "fold_in"
+        assert {item["course_id"] for item in answer["items"]} == set(COURSES) - {"c0"}
+        assert (await client.get("/recommendations/stranger")).json()["source"] == "popular"
