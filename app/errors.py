@@ -26,6 +26,7 @@
     ├── MissingExtraError           a command needs an optional part of the installation
     ├── ServiceError                a command asked a running service, and it did not do what was wanted
     ├── ImportFileError             a file given to import cannot be read as what it claims to be
+    ├── DatasetError                a folder given to evaluate does not hold a data set
     ├── LeaseLostError              this worker's right to train and publish has passed on
     ├── ChangeHistoryLostError      the change stream no longer reaches back far enough
     ├── ArtifactError               a model's files are missing or not what the manifest says
@@ -258,6 +259,13 @@ class ServiceError(CourseGraphError):
 
 class ImportFileError(CourseGraphError):
     """A file given to import cannot be read as what it claims to be."""
+
+
+class DatasetError(CourseGraphError):
+    """A folder or file given to evaluate does not hold what it should."""
+
+    def __init__(self, path: object, problem: str) -> None:
+        super().__init__(f"{path} {problem}")
 
 
 class LeaseLostError(CourseGraphError):

@@ -61,21 +61,38 @@ class Settings(BaseSettings):
         pattern=r"^(auto|cpu|cuda(:\d+)?)$",
         description="Where to train: `auto` (CUDA when there is one), `cpu`, `cuda` or `cuda:N`",
     )
-    embedding_size: int = Field(64, ge=1, le=4096, description="Numbers in a vector, D")
+    embedding_size: int | None = Field(
+        None, ge=1, le=4096, description="Numbers in a vector, D; unset: 64, or 128 where that is better"
+    )
     n_layers: int = Field(3, ge=0, le=10, description="Propagation layers, K")
     combination: Literal["sum", "mean"] = Field(
         "sum",
         description="How layers 0..K become one vector: `sum`, as in the notebook, or `mean`, as in the paper",
     )
-    loss: Literal["bpr", "softmax"] = Field(
+    loss: Literal["bpr", "hard_bpr", "softmax"] = Field(
         "softmax",
-        description="Training loss: `softmax` over shared negatives, fast and accurate, or `bpr`, as in the notebook",
+        description="Training loss: `softmax` over shared negatives, fast and accurate, `bpr`, as in the notebook, or "
+        "`hard_bpr`, the same against the hardest of several negatives",
+    )
+    filter: Literal["none", "ease", "gf_cf", "auto"] = Field(
+        "auto",
+        description="Closed-form item filter beside the embeddings: `auto` takes what held-out interactions say, which "
+        "may be none",
+    )
+    time_budget_seconds: NonNegativeFloat = Field(
+        120.0,
+        description="Most seconds for trying several recipes before the last fit; 0 trains the usual recipe only",
+    )
+    ease_items: int = Field(
+        6_000,
+        ge=0,
+        description="Courses above which the filter EASE is left out: its time grows with their cube",
     )
     epochs: int | None = Field(
         None,
         ge=1,
         le=100_000,
-        description="Most passes over the interactions in a run; unset: 40 for `bpr`, 200 steps for `softmax`",
+        description="Most passes over the interactions in a run; unset: 40 for `bpr`, else 200 steps",
     )
     batch_size: PositiveInt | None = Field(
         None, description="Interactions in a step; unset: by loss and number of interactions, 2,048 to 16,384 or more"

@@ -25,6 +25,9 @@ OPTIONAL_ARRAYS = {  # the same, and None when there is no such file
     "item_messages": "<f4",
     "top_items": "<i4",
     "top_scores": "<f4",
+    "filter_starts": "<i8",
+    "filter_items": "<i4",
+    "filter_values": "<f4",
 }
 ID_ARRAYS = {
     "user_ids": "|u1",

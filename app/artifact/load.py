@@ -49,6 +49,7 @@ def load_artifact(directory: Path) -> Artifact:
     _verify_numbers(arrays)
     _verify_seen(arrays, manifest, len(items))
     _verify_top(arrays, len(items))
+    _verify_filter(arrays, len(items))
     contents: dict[str, Any] = {name: arrays.get(name) for name in ARRAYS | OPTIONAL_ARRAYS}
     return Artifact(
         manifest,
@@ -134,6 +135,9 @@ def _verify_shapes(arrays: Mapping[str, Any], manifest: Manifest, n_users: int, 
         "popularity": (n_items,),
         "user_degrees": (n_users,),
         "item_degrees": (n_items,),
+        "filter_starts": (n_items + 1,),
+        "filter_items": (len(arrays.get("filter_values", ())),),
+        "filter_values": (len(arrays.get("filter_items", ())),),
         "top_items": (n_users, arrays["top_scores"].shape[-1] if "top_scores" in arrays else 0),
         "top_scores": (n_users, arrays["top_items"].shape[-1] if "top_items" in arrays else 0),
     }
@@ -146,7 +150,7 @@ def _verify_shapes(arrays: Mapping[str, Any], manifest: Manifest, n_users: int, 
 
 
 def _verify_numbers(arrays: Mapping[str, Any]) -> None:
-    for name in ("user_vectors", "item_vectors", "initial_item", "item_messages", "top_scores"):
+    for name in ("user_vectors", "item_vectors", "initial_item", "item_messages", "top_scores", "filter_values"):
         if name in arrays and arrays[name].size and not np.abs(arrays[name]).max() <= LARGEST:  # also when it is NaN
             raise ArtifactError(file_name(name), f"holds a number that is not finite or larger than {LARGEST:g}")
     for name in ("popularity", "user_degrees", "item_degrees"):
@@ -164,17 +168,36 @@ def _verify_top(arrays: Mapping[str, Any], n_items: int) -> None:
         raise ArtifactError(file_name("top_scores"), "is not sorted within a user")
 
 
+def _verify_filter(arrays: Mapping[str, Any], n_items: int) -> None:
+    present = [name in arrays for name in ("filter_starts", "filter_items", "filter_values")]
+    if not any(present):
+        return
+    if not all(present):
+        raise ArtifactError(MANIFEST, "names a part of an item filter, not all of it")
+    starts, items = arrays["filter_starts"], arrays["filter_items"]
+    if starts[0] != 0 or starts[-1] != len(items) or (np.diff(starts) < 0).any():
+        raise ArtifactError(file_name("filter_starts"), "does not fit filter_items")
+    if len(items) and not (items.min() >= 0 and items.max() < n_items):
+        raise ArtifactError(file_name("filter_items"), f"holds a row outside 0..{n_items - 1}")
+    if not _ascending(starts, items):
+        raise ArtifactError(file_name("filter_items"), "is not sorted within an item")
+
+
+def _ascending(starts: Any, items: Any) -> bool:
+    """Whether the items of each row of a CSR ascend."""
+    rises = np.diff(items) > 0
+    boundaries = starts[1:-1]
+    rises[boundaries[(boundaries > 0) & (boundaries < len(items))] - 1] = True  # between two rows
+    return bool(rises.all())
+
+
 def _verify_seen(arrays: Mapping[str, Any], manifest: Manifest, n_items: int) -> None:
     starts, items, types = arrays["seen_indptr"], arrays["seen_items"], arrays["seen_types"]
     if starts[0] != 0 or starts[-1] != len(items) or (np.diff(starts) < 0).any():
         raise ArtifactError(file_name("seen_indptr"), "does not fit seen_items")
     if len(items) and not (items.min() >= 0 and items.max() < n_items):
         raise ArtifactError(file_name("seen_items"), f"holds a row outside 0..{n_items - 1}")
-    rises = np.diff(items) > 0
-    inner = np.ones(len(rises), np.bool_)
-    boundaries = starts[1:-1]
-    inner[boundaries[(boundaries > 0) & (boundaries < len(items))] - 1] = False  # between two users
-    if not (rises | ~inner).all():
+    if not _ascending(starts, items):
         raise ArtifactError(file_name("seen_items"), "is not sorted within a user")
     if len(manifest.types) != len(manifest.type_weights):
         raise ArtifactError(MANIFEST, "has types without a weight")

@@ -7,7 +7,8 @@ from typing import Any
 
 from app.errors import ArtifactError
 
-FORMAT = 1  # grows when older code could misread the files
+FORMAT = 2  # grows when older code could misread the files; 2 has the item filter
+READABLE = (1, 2)
 MANIFEST = "manifest.json"
 
 
@@ -75,8 +76,8 @@ class Manifest:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Manifest":
         """Raises ArtifactError when something is missing, unknown or of the wrong kind."""
-        if values.get("format") != FORMAT:
-            raise ArtifactError(MANIFEST, f"has format {values.get('format')!r}; this release reads {FORMAT}")
+        if values.get("format") not in READABLE:
+            raise ArtifactError(MANIFEST, f"has format {values.get('format')!r}; this release reads {READABLE}")
         try:
             known = {field.name: values[field.name] for field in fields(cls)}
             known["created_at"] = datetime.fromisoformat(known["created_at"])

@@ -21,10 +21,13 @@ def with_top_lists(contents: ArtifactContents, length: int = LENGTH) -> Artifact
     items = np.full((n_users, length), -1, np.int32)
     scores = np.full((n_users, length), NO_SCORE, np.float32)
     block = max(1, BLOCK_SCORES // max(n_items, 1))
-    allowed = np.ones(n_items, np.bool_)
+    allowed, item_filter = np.ones(n_items, np.bool_), contents.item_filter
     for start in range(0, n_users, block):
         block_scores = contents.user_vectors[start : start + block] @ contents.item_vectors.T  # (B, I)
-        for user, own in enumerate(block_scores, start):
+        for user, vector_scores in enumerate(block_scores, start):
+            own = vector_scores
+            if item_filter is not None:
+                own = own + item_filter.scores(contents.edge_rows(user))
             seen = contents.seen_items[contents.seen_indptr[user] : contents.seen_indptr[user + 1]]
             allowed[seen] = False
             rows = top_n(own, allowed, length)

@@ -18,6 +18,7 @@ COMMANDS = {
     "serve": ("serve", "Run the HTTP API."),
     "work": ("work", "Run the background worker that retrains."),
     "train": ("train", "Train one model now, in the foreground."),
+    "evaluate": ("evaluate", "Show how good the model is on a public data set in a folder."),
     "import": ("transfer", "Load users, courses or interactions from CSV or NDJSON files."),
     "export": ("transfer", "Write users, courses or interactions to a CSV or NDJSON file."),
     "settings": ("settings", "List every setting with its value, default and meaning."),

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from app.domain.embeddings import Embeddings
 from app.domain.interactions import Snapshot
+from app.domain.item_filter import ItemFilter
 from app.domain.vocabulary import Vocabulary
 
 MAX_TYPES = 32  # interaction types, one bit each
@@ -28,6 +29,7 @@ class ArtifactContents:
     type_weights: edge weight of each type; a pair weighs the most that one of its types does.
     top_items, top_scores: (U, L) int32 and float32, the best unseen items of each user, best first, see ``top_lists``;
     a row with fewer ends in -1.  None: they were not computed.
+    filter_starts, filter_items, filter_values: the item filter, see ItemFilter; None: the model has none.
     cluster_time: replaying the changes from there gives the present state; see Snapshot.
     """
 
@@ -51,10 +53,17 @@ class ArtifactContents:
     item_messages: NDArray[np.float32] | None = None
     top_items: NDArray[np.int32] | None = None
     top_scores: NDArray[np.float32] | None = None
+    filter_starts: NDArray[np.int64] | None = None
+    filter_items: NDArray[np.int32] | None = None
+    filter_values: NDArray[np.float32] | None = None
 
     @classmethod
     def from_snapshot(
-        cls, snapshot: Snapshot, weights: Mapping[str, float], embeddings: Embeddings
+        cls,
+        snapshot: Snapshot,
+        weights: Mapping[str, float],
+        embeddings: Embeddings,
+        item_filter: ItemFilter | None = None,
     ) -> "ArtifactContents":
         """Contents of a model trained on a snapshot with these edge weights.
 
@@ -90,7 +99,22 @@ class ArtifactContents:
             data_fingerprint=data_fingerprint(snapshot),
             own_weight=embeddings.own_weight,
             item_messages=embeddings.item_messages,
+            filter_starts=item_filter.starts if item_filter else None,
+            filter_items=item_filter.items if item_filter else None,
+            filter_values=item_filter.values if item_filter else None,
         )
+
+    @property
+    def item_filter(self) -> ItemFilter | None:
+        """What is added to the inner products."""
+        if self.filter_starts is None or self.filter_items is None or self.filter_values is None:
+            return None
+        return ItemFilter(self.filter_starts, self.filter_items, self.filter_values)
+
+    def edge_rows(self, user: int) -> NDArray[np.int32]:
+        """Items that a user had an edge to in training, ascending."""
+        of_user = slice(int(self.seen_indptr[user]), int(self.seen_indptr[user + 1]))
+        return self.seen_items[of_user][pair_weights(self.seen_types[of_user], self.type_weights) > 0]
 
     @property
     def embedding_size(self) -> int:

@@ -15,7 +15,7 @@ class Embeddings:
     item_messages, own_weight: what a user's vector is made of, e_u = own_weight E0_u + sum_i n_ui item_messages_i over
     the user's edges, n_ui = w_ui / sqrt(d_u d_i).  item_messages: (I, D) float32, of layers 0..K-1 the sum that
     ``item_vectors`` has of layers 0..K; own_weight: weight of layer 0, 1 for `sum` and 1 / (K + 1) for `mean`.
-    None: users cannot be folded in and lists not be explained.
+    None: users cannot be folded in and lists not be explained.  own_weight is 0 where users have no layer 0.
     """
 
     user_vectors: NDArray[np.float32]

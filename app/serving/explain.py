@@ -9,14 +9,21 @@ from app.serving.fold_in import VectorParts
 from app.serving.options import Reason
 
 
-def explain(parts: VectorParts, course_vectors: NDArray[np.float32], ids: Sequence[str]) -> list[list[Reason]]:
+def explain(
+    parts: VectorParts,
+    course_vectors: NDArray[np.float32],
+    ids: Sequence[str],
+    filtered: NDArray[np.float64] | None = None,
+) -> list[list[Reason]]:
     """For each of the courses the contributions, largest first, and the user's own part last.
 
-    course_vectors: (C, D).  ids: of the model's items, by row.  The contributions of a course add up to its score,
-    which is (own + sum of parts) . v: exactly, but for the rounding of the score to 32 bits.
+    course_vectors: (C, D).  ids: of the model's items, by row.  filtered: (S, C), what an item filter adds for each of
+    the interactions.  The contributions of a course add up to its score, which is (own + sum of parts) . v plus the sum
+    of what is added: exactly, but for the rounding of the score to 32 bits.
     """
     targets = course_vectors.astype(np.float64).T  # (D, C)
-    contributions = np.vstack([parts.parts @ targets, parts.own @ targets])  # (S + 1, C)
+    taken = parts.parts @ targets  # (S, C)
+    contributions = np.vstack([taken if filtered is None else taken + filtered, parts.own @ targets])  # (S + 1, C)
     totals = np.abs(contributions).sum(axis=0)
     percents = 100.0 * contributions / np.where(totals > 0, totals, 1.0)
     names = [*(ids[row] for row in parts.rows.tolist()), None]

@@ -8,6 +8,8 @@ over the edges of u.  The messages M are the model's; edges that came or went si
 is the degree that the item has with this user's edge as it is now and everything else as it was trained.
 Somebody without a trained E0_u starts from one hop of the items' own, E0_u = sum_i n_ui E0_i: then the whole vector is
 a sum over the interactions.
+
+An item filter F of the model (see ItemFilter) adds sum_j F_ji over the same edges, whatever their weights.
 """
 
 from dataclasses import dataclass

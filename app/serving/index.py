@@ -32,6 +32,7 @@ class ServingIndex:
         self.users: Vocabulary = contents.users
         self.items: Vocabulary = contents.items
         self.item_vectors = contents.item_vectors  # (I, D)
+        self.item_filter = contents.item_filter
 
     @classmethod
     def from_artifact(cls, artifact: LoadedModel) -> "ServingIndex":

@@ -70,7 +70,7 @@ class LiveModel:
         items = self._from_top_list(user_id, user, options) if _best_are_enough(options) else None
         if items is None:
             shelf = self.shelf
-            items = ranked(shelf.scores(user.vector), self._allowed(shelf, options, user_id), options, shelf)
+            items = ranked(self.scores(user_id, user), self._allowed(shelf, options, user_id), options, shelf)
         return RankedList(self.index.model_id, user.source, items)
 
     def recommend_many(self, user_ids: Sequence[str], options: Options) -> Iterator[RankedList]:
@@ -95,7 +95,9 @@ class LiveModel:
         if not len(edges.rows) or contents.item_messages is None:
             items = ranked(self._popular_scores(shelf), allowed, options, shelf)
             return RankedList(self.index.model_id, "popular", items)
-        items = ranked(shelf.scores(new_parts(contents, edges).vector), allowed, options, shelf)
+        taken_rows = self.index.items.rows(dict.fromkeys(course_ids))
+        scores = self._filtered(shelf.scores(new_parts(contents, edges).vector), taken_rows)
+        items = ranked(scores, allowed, options, shelf)
         taken = any(course_id in self.index.items for course_id in course_ids)
         return RankedList(self.index.model_id, "fold_in" if taken else "content", items)
 
@@ -115,8 +117,15 @@ class LiveModel:
             return [[] for _ in course_ids]
         rows = [shelf.view.row(course_id) for course_id in course_ids]
         beyond = len(shelf.view.ids)  # has no vector
-        vectors = shelf.course_vectors([beyond if row is None else row for row in rows])
-        return explain(parts, vectors, self.index.items.ids)
+        places = [beyond if row is None else row for row in rows]
+        item_filter = self.index.item_filter
+        filtered = None if item_filter is None else item_filter.contributions(parts.rows, places)
+        return explain(parts, shelf.course_vectors(places), self.index.items.ids, filtered)
+
+    def scores(self, user_id: str, user: UserVector) -> NDArray[np.float32]:
+        """Scores of the shelf's courses for a user with a vector, (R',)."""
+        scores = self.shelf.scores(user.vector)
+        return scores if self.index.item_filter is None else self._filtered(scores, self.users.edge_rows(user_id))
 
     # ---
 
@@ -130,9 +139,18 @@ class LiveModel:
             if user is None:
                 answers.append(self.popular(options, user_id))
             else:
-                items = ranked(next(scores), self._allowed(shelf, options, user_id), options, shelf)
+                own: NDArray[np.float32] = next(scores)
+                if self.index.item_filter is not None:
+                    own = self._filtered(own, self.users.edge_rows(user_id))
+                items = ranked(own, self._allowed(shelf, options, user_id), options, shelf)
                 answers.append(RankedList(self.index.model_id, user.source, items))
         return answers
+
+    def _filtered(self, scores: NDArray[np.float32], rows: NDArray[np.integer]) -> NDArray[np.float32]:
+        """Scores and what the model's item filter adds for the items in ``rows``, in place."""
+        if self.index.item_filter is not None:
+            scores[: len(self.index.items)] += self.index.item_filter.scores(rows)
+        return scores
 
     def _popular_scores(self, shelf: Shelf) -> NDArray[np.float64]:
         return np.concatenate([self._popularity, np.zeros(len(shelf.view.ids) - len(self._popularity))])
@@ -175,7 +193,7 @@ class LiveModel:
         top = self._lists.published(row) if changed is None and row is not None else None
         top = top or self._lists.kept(user_id, changed)
         if top is None:
-            scores = self.index.item_vectors @ user.vector
+            scores = self.scores(user_id, user)[: len(self.index.items)]
             top = self._lists.make(user_id, changed, scores, self.overlay.taken(user_id).rows)
         return top
 

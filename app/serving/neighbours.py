@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from app.domain.contents import pair_weights
 from app.domain.ranking import top_n
 from app.serving.catalogue import CatalogueView
 from app.serving.content import FIELDS
@@ -84,7 +85,8 @@ class Neighbours:
         """Users of the model who have not taken the course and in whose lists it stands highest.
 
         Exact ranks of those users for whom the course's score is farthest above the mean of all items' scores,
-        in standard deviations: (e . v - e . m) / sqrt(e' C e), m and C mean and covariance of the item vectors.
+        in standard deviations: (e . v + f - e . m) / sqrt(e' C e), m and C mean and covariance of the item vectors, f
+        what an item filter adds.
         """
         shelf = self._live.shelf
         row = shelf.view.row(course_id)
@@ -92,7 +94,7 @@ class Neighbours:
         if row is None or not vector.any():
             return []
         means, deviations = self._score_moments
-        standard = (self._contents.user_vectors @ vector - means) / deviations
+        standard = (self._contents.user_vectors @ vector + self._filtered(row) - means) / deviations
         pool = top_n(standard, self._untaken(course_id), max(LEAST_POOL, POOL_PER_USER * n))
         ids = self._live.index.users.ids
         found = [self._rank(shelf, ids[user], row) for user in pool.tolist()]
@@ -100,10 +102,21 @@ class Neighbours:
 
     # ---
 
+    def _filtered(self, row: int) -> NDArray[np.float64] | float:
+        """What the item filter added to the course's score for each user of the model, (U,)."""
+        item_filter, contents = self._live.index.item_filter, self._contents
+        if item_filter is None or row >= item_filter.n_items:
+            return 0.0
+        edge = pair_weights(contents.seen_types, contents.type_weights) > 0
+        added = np.where(edge, item_filter.column(row)[contents.seen_items], 0.0).astype(np.float64)
+        total = np.concatenate([[0.0], np.cumsum(added)])
+        sums: NDArray[np.float64] = total[contents.seen_indptr[1:]] - total[contents.seen_indptr[:-1]]
+        return sums
+
     def _rank(self, shelf: Shelf, user_id: str, row: int) -> UserForCourse:
         user = self._live.users.get(user_id)
         assert user is not None
-        scores = shelf.scores(user.vector)
+        scores = self._live.scores(user_id, user)
         allowed = shelf.view.eligible[: len(scores)].copy()
         taken = self._live.overlay.taken(user_id)
         allowed[taken.rows] = False

@@ -39,6 +39,13 @@ class UserVectors:
             kept = self._folded[user_id] = taken, self._fold_in(user_id)
         return kept[1]
 
+    def edge_rows(self, user_id: str) -> NDArray[np.int32]:
+        """Items of the model that the user has an edge to now, ascending: what an item filter starts from."""
+        row = self._trained_row(user_id)
+        if row is not None and not self._overlay.touched(user_id):
+            return self._index.contents.edge_rows(row)
+        return self._overlay.edges(user_id).rows
+
     def parts(self, user_id: str) -> VectorParts | None:
         """The vector as a sum over the user's edges; None when there is none, or the model does not tell."""
         contents, row = self._index.contents, self._trained_row(user_id)

@@ -1,13 +1,31 @@
-"""Simple recommenders that a model has to beat."""
+"""Recommenders without training that a model has to beat."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from app.graph.bipartite import BipartiteGraph
-from app.training.evaluate import Rows, Scores
+from app.graph.spectral import normalised_user_items, singular_vectors
+from app.training.blend import FilterKind
+from app.training.config import Filter
+from app.training.evaluate import METRIC, Rows, Scores, add_sparse
+from app.training.filters import (
+    MOST_PRODUCTS,
+    cut_columns,
+    ease,
+    n_neighbours,
+    taken_items,
+    two_hop,
+    two_hop_products,
+)
+from app.training.result import Metrics
 
 DENSE_ITEMS = 10_000  # an item-item matrix of 400 MB; above, most pairs of items have no user in common
+LOW_PASS_RANK = 256
+LOW_PASS_WEIGHT = 0.3  # both as of GF-CF's authors
 
 
 def popular_scores(graph: BipartiteGraph) -> Scores:
@@ -24,19 +42,72 @@ def item_cosine_scores(graph: BipartiteGraph) -> Scores:
     return filter_scores(taken, (unit_columns.T.tocsr() @ unit_columns).tocsr())
 
 
-def taken_items(graph: BipartiteGraph) -> csr_array:
-    """R: 1 where a user took an item, whatever the weight; (U, I) float32."""
-    ones = np.ones(graph.n_edges, np.float32)
-    return csr_array((ones, graph.user_items.indices, graph.user_items.indptr), shape=graph.user_items.shape)
+def dense_scores(graph: BipartiteGraph, matrix: NDArray[np.float32]) -> Scores:
+    """r_u B."""
+    taken = taken_items(graph)
+    return lambda users: np.asarray(taken[users] @ matrix, np.float32)
+
+
+def gf_cf_scores(graph: BipartiteGraph, rng: np.random.Generator) -> Scores:
+    """r_u (N'N + 0.3 Di^-1/2 V V' Di^1/2), V the first 256 right singular vectors of N."""
+    taken, normalised = taken_items(graph), normalised_user_items(graph)
+    transposed = normalised.T.tocsr()
+    _, _, right = singular_vectors(normalised, LOW_PASS_RANK, rng)
+    roots = np.sqrt(graph.item_degrees).astype(np.float32)[:, None]
+    inverse = np.divide(1.0, roots, out=np.zeros_like(roots), where=roots > 0)
+    into, back = right * inverse, (LOW_PASS_WEIGHT * right * roots).T
+
+    def scores(users: Rows) -> NDArray[np.float32]:
+        rows = taken[users]
+        result: NDArray[np.float32] = (rows @ into) @ back
+        return add_sparse(result, (rows @ transposed) @ normalised)
+
+    return scores
 
 
 def filter_scores(taken: csr_array, similarity: csr_array) -> Scores:
     """r_u S, for an (I, I) item-item matrix."""
-    if similarity.shape[0] <= DENSE_ITEMS:
+    if similarity.shape[0] <= DENSE_ITEMS and similarity.nnz > similarity.shape[0] ** 2 // 8:
         dense = similarity.toarray()
         return lambda users: np.asarray(taken[users] @ dense, np.float32)
+    return lambda users: np.asarray((taken[users] @ similarity).toarray(), np.float32)
 
-    def scores(users: Rows) -> NDArray[np.float32]:
-        return np.asarray((taken[users] @ similarity).toarray(), np.float32)
 
-    return scores
+@dataclass(frozen=True, slots=True)
+class ClosedForms:
+    """What needs no training, judged, and the filters that came of it.
+
+    metrics: of popular, item_cosine, gf_cf and ease, without those that cost too much; of EASE the best weight.
+    filters: cut to neighbours.
+    """
+
+    metrics: Mapping[str, Metrics]
+    filters: Mapping[FilterKind, csr_array]
+    ease_l2: float | None
+
+
+def closed_forms(
+    graph: BipartiteGraph,
+    judge: Callable[[Scores], Metrics],
+    *,
+    filters: Collection[Filter],
+    ease_l2: Sequence[float],
+    rng: np.random.Generator,
+) -> ClosedForms:
+    """All of a graph.  filters: which to keep.  ease_l2: weights to try; EASE takes I^3 operations for each."""
+    metrics = {"popular": judge(popular_scores(graph))}
+    kept: dict[FilterKind, csr_array] = {}
+    if two_hop_products(graph) <= MOST_PRODUCTS:
+        metrics |= {"item_cosine": judge(item_cosine_scores(graph)), "gf_cf": judge(gf_cf_scores(graph, rng))}
+        if "gf_cf" in filters:
+            kept[FilterKind("gf_cf")] = two_hop(graph)
+    judged: dict[float, Metrics] = {}
+    for l2 in ease_l2:
+        matrix = ease(graph, l2)
+        judged[l2] = judge(dense_scores(graph, matrix))
+        if "ease" in filters:
+            kept[FilterKind("ease", l2)] = cut_columns(matrix, n_neighbours(graph.n_items))
+    best = max(judged, key=lambda l2: judged[l2][METRIC], default=None)
+    if best is not None:
+        metrics["ease"] = judged[best]
+    return ClosedForms(metrics, kept, best)

@@ -4,13 +4,20 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 Combination = Literal["sum", "mean"]
-Loss = Literal["bpr", "softmax"]
+Loss = Literal["bpr", "hard_bpr", "softmax"]
+Filter = Literal["none", "ease", "gf_cf"]
+FilterWish = Literal["none", "ease", "gf_cf", "auto"]
 Start = Literal["spectral", "xavier"]
+Parameters = Literal["all", "items"]
 
+DEFAULT_LAYERS = 3
 BPR_BATCH = 2048  # the papers'
 MOST_STEPS = 50  # in an epoch: a step costs the whole graph, whatever its batch
 SMALL = 100_000  # edges, below which softmax takes smaller batches and more L2
-SOFTMAX_STEPS = 200  # in a run
+STEPS = 200  # in a run, but for `bpr`
+MANY_ITEMS = 10_000  # from here on vectors are longer, since there is more to tell apart
+NEGATIVES_SHARE = 64  # of the catalogue, one in so many, is the hardest negative sought among: of more, it is often an
+MOST_HARD = 64  # item that the user would like, and the vectors collapse
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +46,11 @@ class Recipe:
     mask: bool = False
     start: Start = "xavier"
     start_rms: float = 0.0
+    parameters: Parameters = "all"
+    half: bool = False
+    item_filter: Filter = "none"
+    filter_l2: float = 0.0
+    filter_weight: float = 0.0
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
@@ -50,10 +62,13 @@ class TrainingConfig:
     """How to train; the names are those of the settings.  Raises ValueError on a value that cannot be.
 
     None lets loss and data decide.  epochs: the most passes over the interactions.  batch_size: interactions a step.
+    filter: the closed-form item filter beside the vectors; auto: what validation chooses.  time_budget_seconds: what
+    is spent at most on trying several recipes; 0: the usual one is taken.  ease_items: size of a catalogue above which
+    EASE, whose cost grows with its cube, is left out.
     """
 
-    embedding_size: int = 64
-    n_layers: int = 3
+    embedding_size: int | None = None
+    n_layers: int = DEFAULT_LAYERS
     combination: Combination = "sum"
     loss: Loss = "softmax"
     epochs: int | None = None
@@ -62,9 +77,13 @@ class TrainingConfig:
     l2_weight: float | None = None
     seed: int = 0
     device: str = "auto"
+    filter: FilterWish = "auto"
+    time_budget_seconds: float = 120.0
+    ease_items: int = 6_000
 
     def __post_init__(self) -> None:
         least = {"embedding_size": 1, "n_layers": 0, "epochs": 1, "batch_size": 1, "l2_weight": 0, "seed": 0}
+        least |= {"time_budget_seconds": 0, "ease_items": 0}
         for name, bound in least.items():
             value = getattr(self, name)
             if value is not None and not value >= bound:
@@ -76,38 +95,60 @@ class TrainingConfig:
         """Plain values, ready for JSON."""
         return asdict(self)
 
-    def recipe(self, n_edges: int) -> Recipe:
-        """All values for a graph of this size.
+    def recipe(self, n_edges: int, n_items: int, **chosen: Any) -> Recipe:
+        """All values for a graph of this size.  chosen: instead of the usual ones, where no value is set.
 
         bpr is the notebook's: constant learning rate, Xavier, nothing left out.  Values were chosen on validation parts
         of public data sets, under ``mean``; ``scale`` carries them over.
         """
+        n_layers = chosen.get("n_layers", self.n_layers)
         # vectors come out (K + 1) times as long under sum; a smaller layer 0 makes both the same model
-        scale = self.n_layers + 1.0 if self.combination == "sum" else 1.0
-        values = self._bpr(n_edges, scale) if self.loss == "bpr" else self._softmax(n_edges, scale)
-        given = {name: value for name, value in asdict(self).items() if value is not None}
-        return Recipe(**{**values, **given})
+        scale = n_layers + 1.0 if self.combination == "sum" else 1.0
+        usual = {"bpr": self._bpr, "hard_bpr": self._hard_bpr, "softmax": self._softmax}[self.loss](n_edges, n_items)
+        values: dict[str, Any] = {"embedding_size": 64, "n_layers": n_layers, **usual, **chosen}
+        values["learning_rate"] /= scale
+        values["start_rms"] = values.get("start_rms", 0.0) / scale
+        values["l2_weight"] *= scale**2
+        left_open = ("embedding_size", "epochs", "batch_size", "learning_rate", "l2_weight")
+        given = {name: value for name in left_open if (value := getattr(self, name)) is not None}
+        fixed = {name: getattr(self, name) for name in ("combination", "loss", "seed", "device")}
+        return Recipe(**values | given | fixed)
 
     @staticmethod
-    def _bpr(n_edges: int, scale: float) -> dict[str, Any]:
+    def _bpr(n_edges: int, _n_items: int) -> dict[str, Any]:
         return {
             "epochs": 40,
             "batch_size": max(BPR_BATCH, -(-n_edges // MOST_STEPS)),
-            "learning_rate": 0.02 / scale,
-            "l2_weight": 0.003125 * scale**2,
+            "learning_rate": 0.02,
+            "l2_weight": 0.003125,
         }
 
-    def _softmax(self, n_edges: int, scale: float) -> dict[str, Any]:
+    def _softmax(self, n_edges: int, n_items: int) -> dict[str, Any]:
         batch_size = self.batch_size or (4096 if n_edges < SMALL else 16_384)
         return {
-            "epochs": -(-SOFTMAX_STEPS // -(-max(n_edges, 1) // batch_size)),
+            "embedding_size": 128 if n_items > MANY_ITEMS else 64,
+            "epochs": epochs_of(STEPS, n_edges, batch_size),
             "batch_size": batch_size,
-            "learning_rate": 0.12 / scale,
-            "l2_weight": (0.05 if n_edges < SMALL else 0.02) * scale**2,
+            "learning_rate": 0.12,
+            "l2_weight": 0.05 if n_edges < SMALL else 0.02,
             "n_negatives": 256,
             "warm_up": 10,
             "decay": True,
             "mask": True,
             "start": "spectral",
-            "start_rms": 0.3 / scale,
+            "start_rms": 0.3,
+            "half": True,
         }
+
+    def _hard_bpr(self, n_edges: int, n_items: int) -> dict[str, Any]:
+        hardest = {
+            "learning_rate": 0.1,
+            "l2_weight": 0.01,
+            "n_negatives": min(MOST_HARD, 1 + n_items // NEGATIVES_SHARE),
+        }
+        return self._softmax(n_edges, n_items) | hardest
+
+
+def epochs_of(steps: int, n_edges: int, batch_size: int) -> int:
+    """Passes over the edges that have about so many steps, at least one."""
+    return -(-steps // -(-max(n_edges, 1) // batch_size))

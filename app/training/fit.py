@@ -19,7 +19,7 @@ from app.graph.bipartite import BipartiteGraph
 from app.graph.normalise import normalised_adjacency, reverse_positions
 from app.training.config import Recipe
 from app.training.device import choose_device
-from app.training.objective import Bpr, Objective, PoolSoftmax
+from app.training.objective import OBJECTIVES, Objective
 from app.training.propagation import Propagation
 from app.training.result import FitResult, OnEpoch, ShouldStop
 from app.training.sampling import Rows, edge_batches, steps_in_epoch, usable_edges
@@ -42,9 +42,10 @@ class Trainer:
         adjacency = normalised_adjacency(graph)
         self._propagate = Propagation(adjacency, recipe.n_layers, recipe.combination, self.device)
         self._reverse = reverse_positions(graph)
-        objective = Bpr if recipe.loss == "bpr" else PoolSoftmax
-        self._objective: Objective[Any] = objective(graph, recipe, self.device)
+        self._objective: Objective[Any] = OBJECTIVES[recipe.loss](graph, recipe, self.device)
         self._layer0 = torch.tensor(initial, device=self.device)
+        self._fixed = self._layer0[: graph.n_users if recipe.parameters == "items" else 0]
+        self._fixed.zero_()
         self._adam = torch.optim.Adam([self._layer0], lr=recipe.learning_rate, fused=True)
         self._horizon = recipe.epochs * steps_in_epoch(graph, recipe.batch_size)
         self.steps = 0
@@ -66,9 +67,11 @@ class Trainer:
     def _step(self, edges: Rows) -> Tensor:
         batch = self._objective.draw(edges, self._rng)
         with self._propagate.without(self._own_entries(edges)):
-            loss, gradient = self._objective.loss(self._propagate(self._layer0), batch)  # gradient: (N, D)
-            gradient = self._propagate(gradient)  # P is symmetric
+            propagate = self._propagate.half if self._recipe.half else self._propagate
+            loss, gradient = self._objective.loss(propagate(self._layer0), batch)  # gradient: (N, D)
+            gradient = propagate(gradient)  # P is symmetric
         self._objective.add_l2(gradient, self._layer0, batch)
+        gradient[: len(self._fixed)].zero_()
         self._layer0.grad = gradient
         self._adam.param_groups[0]["lr"] = self._learning_rate()
         self._adam.step()
@@ -102,7 +105,7 @@ class Trainer:
             item_vectors=item_vectors,
             initial_item=initial_item,
             item_messages=item_messages,
-            own_weight=self._propagate.own_weight,
+            own_weight=0.0 if len(self._fixed) else self._propagate.own_weight,
         )
 
 
@@ -147,6 +150,7 @@ def fit(
         device=str(trainer.device),
         seconds=time.perf_counter() - began,
         score=best.score,
+        epochs_done=len(losses),
     )
 
 

@@ -1,6 +1,7 @@
 """What a step compares: pairs with a negative each (bpr), or groups of pairs with a shared pool (softmax)."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -110,3 +111,32 @@ class PoolSoftmax(Objective[Groups]):
     def add_l2(self, gradient: Tensor, layer0: Tensor, batch: Groups) -> None:
         """Weight * degree / E * E0."""
         gradient.addcmul_(self._decay, layer0)
+
+
+class HardBpr(Bpr):
+    """Each pair against the hardest of several unseen items: the one of greatest score (Zhang et al. 2013, "DNS")."""
+
+    def draw(self, edges: Rows, rng: np.random.Generator) -> Pairs:
+        """Pairs of the edges; negatives: (B, M)."""
+        users = self._users[edges].astype(np.int64)
+        drawn = [self._sampler.draw(users, rng) for _ in range(self._recipe.n_negatives)]
+        return Pairs(
+            users=self._nodes(users),
+            positives=self._nodes(self._items[edges], items=True),
+            negatives=self._nodes(np.stack(drawn, axis=1), items=True),
+            weights=self._put(self._weights[edges]),
+        )
+
+    def loss(self, vectors: Tensor, batch: Pairs) -> tuple[Tensor, Tensor]:
+        """``bpr_loss`` with the hardest negatives."""
+        scores = torch.einsum("bd,bmd->bm", vectors[batch.users], vectors[batch.negatives])  # (B, M)
+        hardest = batch.negatives.gather(1, scores.argmax(1, keepdim=True)).squeeze(1)  # (B,)
+        return bpr_loss(vectors, batch._replace(negatives=hardest))
+
+    def add_l2(self, gradient: Tensor, layer0: Tensor, batch: Pairs) -> None:
+        """Of users and positives; negatives that were not chosen do not count, and those chosen often, too much."""
+        rows = torch.cat([batch.users, batch.positives])
+        add_l2(gradient, layer0, rows, self._recipe.l2_weight, len(batch.users))
+
+
+OBJECTIVES: Mapping[str, type[Bpr] | type[PoolSoftmax]] = {"bpr": Bpr, "hard_bpr": HardBpr, "softmax": PoolSoftmax}

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from app.domain.embeddings import Embeddings
+from app.domain.item_filter import ItemFilter
 from app.graph.bipartite import BipartiteGraph
 from app.training.config import Recipe
 
@@ -21,7 +23,8 @@ class FitResult:
     """Trained vectors and how they came to be.
 
     losses: mean loss of each epoch whose weights are in the vectors.  steps: optimiser steps in those epochs.
-    score: the validation score of the vectors given back, None without validation.
+    score: the validation score of the vectors given back, None without validation.  epochs_done: with those after the
+    best.
     """
 
     embeddings: Embeddings
@@ -29,6 +32,7 @@ class FitResult:
     steps: int
     device: str
     seconds: float
+    epochs_done: int
     score: float | None = None
 
     @property
@@ -49,12 +53,17 @@ class Verdict:
 class TrainedModel:
     """All that a run of the worker gives: vectors trained on every interaction, and what the held-out ones said.
 
-    metrics: {"model": {...}, "popular": {...}, "item_cosine": {...}}, each with recall@10, recall@20, ndcg@10, ...;
-    empty when too little could be held out.  split: "time", "random" or "none".
-    losses, epochs and steps are those of the published vectors; seconds are of the whole run.
+    item_filter: what is added to the inner products; None: nothing.  trials: the recipes that were tried.
+    metrics: {"model": {...}, "popular": {...}, "item_cosine": {...}, "gf_cf": {...}, "ease": {...}}, each with
+    recall@10, recall@20, ndcg@10, ...; empty when too little could be held out, and without those baselines that cost
+    too much.  split: "time", "random" or "none".
+    losses, epochs, steps and fit_seconds are those of the published vectors; seconds are of the whole run.
+    ease_l2: the regularisation with which EASE did best on what was held out; None: it was not tried.
     """
 
     embeddings: Embeddings
+    item_filter: ItemFilter | None
+    trials: tuple[Mapping[str, Any], ...]
     graph: BipartiteGraph
     recipe: Recipe
     losses: tuple[float, ...]
@@ -62,7 +71,9 @@ class TrainedModel:
     steps: int
     device: str
     seconds: float
+    fit_seconds: float
     split: str
     n_held_out: int
     metrics: Mapping[str, Metrics]
     verdict: Verdict
+    ease_l2: float | None = None

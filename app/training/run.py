@@ -1,25 +1,28 @@
-"""One run for the worker: data in; embeddings, and what held-out interactions say of them, out."""
+"""One run for the worker: data in; embeddings, a filter, and what held-out interactions say of them, out."""
 
 import time
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.domain.embeddings import Embeddings
 from app.domain.interactions import Snapshot
+from app.domain.item_filter import ItemFilter
 from app.graph.bipartite import BipartiteGraph
-from app.training.baselines import item_cosine_scores, popular_scores
+from app.training.baselines import ClosedForms, closed_forms
+from app.training.blend import FilterKind, filter_matrix, matrix_scores, plus, strengthened, unit_weight
 from app.training.config import Recipe, TrainingConfig
-from app.training.evaluate import evaluate, model_scores
+from app.training.evaluate import Scores, evaluate, model_scores
 from app.training.fit import check_learnable, fit
 from app.training.result import FitResult, Metrics, OnEpoch, ShouldStop, TrainedModel, Verdict
+from app.training.search import Choice, Trial, choose, ease_weights
 from app.training.split import Split, split
 from app.training.start import start_vectors
 
 LEAST_HELD_OUT = 100  # fewer say nothing: one hit more or less would be a percent or more
-VALIDATION_USERS = 5_000  # enough for a standard error of half a percent, while training goes on
 
 
 def train(
@@ -27,53 +30,72 @@ def train(
     weights: Mapping[str, float],
     config: TrainingConfig,
     *,
+    remembered: Mapping[str, Any] | None = None,
     on_epoch: OnEpoch | None = None,
     should_stop: ShouldStop | None = None,
 ) -> TrainedModel:
-    """Choose the number of epochs on held-out interactions, judge, and fit again on everything.
+    """Choose recipe, filter and number of epochs on held-out interactions, judge, and fit again on everything.
 
-    on_epoch counts both fits through.  With too few interactions to hold any out there is one fit of all epochs.
+    remembered: fields of a recipe that was chosen for such data before; it is taken then and nothing else tried.
+    on_epoch counts all fits through.  With too few interactions to hold any out there is one fit of all epochs.
     Raises NothingToLearnError, CancelledError, DivergedError, UnusableDeviceError.
     """
     began = time.perf_counter()
     graph = BipartiteGraph.from_snapshot(snapshot, weights)
     check_learnable(graph)
-    recipe = config.recipe(graph.n_edges)
 
-    def start(of: BipartiteGraph) -> NDArray[np.float32]:
-        return start_vectors(of, recipe, snapshot.user_features, snapshot.item_features)
+    made: dict[Any, NDArray[np.float32]] = {}
+
+    def start(of: BipartiteGraph, recipe: Recipe) -> NDArray[np.float32]:
+        key = of is graph, recipe.embedding_size, recipe.start, recipe.start_rms  # all else that matters is the same
+        if key not in made:
+            made[key] = start_vectors(of, recipe, snapshot.user_features, snapshot.item_features)
+        return made[key]
 
     parts = split(graph, np.random.default_rng(config.seed))
     if len(parts.held_users) < LEAST_HELD_OUT:
-        final = fit(graph, start(graph), recipe, on_epoch=on_epoch, should_stop=should_stop)
+        recipe = config.recipe(graph.n_edges, graph.n_items, **(remembered or {}))
+        final = fit(graph, start(graph, recipe), recipe, on_epoch=on_epoch, should_stop=should_stop)
         return _model(final, graph, recipe, began)
 
-    def validate(embeddings: Embeddings) -> float:
-        return _judge(embeddings, parts, VALIDATION_USERS)["ndcg@20"]
-
     count = _Counting(on_epoch, began)
-    chosen = fit(
+    forms = closed_forms(
         parts.train,
-        start(parts.train),
-        recipe,
-        on_epoch=count.choosing,
-        should_stop=should_stop,
-        validate=validate,
+        lambda scores: evaluate(scores, parts),
+        filters=("ease", "gf_cf") if config.filter == "auto" else (config.filter,),
+        ease_l2=ease_weights(parts.train, config),
+        rng=np.random.default_rng(config.seed),
     )
-    metrics = {
-        "model": _judge(chosen.embeddings, parts),
-        "popular": evaluate(popular_scores(parts.train), parts),
-        "item_cosine": evaluate(item_cosine_scores(parts.train), parts),
-    }
+    choice = choose(
+        parts,
+        start,
+        config,
+        forms.filters,
+        remembered=remembered,
+        on_epoch=count.trying,
+        should_stop=should_stop,
+    )
+    metrics = {"model": _judged(choice, parts, forms), **forms.metrics}
+    best = choice.best
     final = fit(
         graph,
-        start(graph),
-        recipe,
-        stop_after=chosen.epochs,
+        start(graph, best.recipe),
+        best.recipe,
+        stop_after=best.epochs,
         on_epoch=count.fitting,
         should_stop=should_stop,
     )
-    return _model(final, graph, recipe, began, parts=parts, metrics=metrics)
+    return _model(
+        final, graph, best.recipe, began, parts=parts, metrics=metrics, trials=choice.trials, ease_l2=forms.ease_l2
+    )
+
+
+def scores_of(model: TrainedModel) -> Scores:
+    """Scores of the published model, embeddings and filter, for its users and items."""
+    own = model_scores(model.embeddings)
+    if model.item_filter is None:
+        return own
+    return plus(own, matrix_scores(model.graph, filter_matrix(model.item_filter)), 1.0)
 
 
 def judge(metrics: Mapping[str, Metrics]) -> Verdict:
@@ -84,22 +106,40 @@ def judge(metrics: Mapping[str, Metrics]) -> Verdict:
     return Verdict(False, f"NDCG@20 is only {model:.4f} on held-out interactions, most-popular has {popular:.4f}")
 
 
-def _judge(embeddings: Embeddings, parts: Split, max_users: int | None = None) -> dict[str, float]:
-    return evaluate(model_scores(embeddings.user_vectors, embeddings.item_vectors), parts, max_users=max_users)
+def _judged(choice: Choice, parts: Split, forms: ClosedForms) -> Metrics:
+    """The chosen model, filter and all, on the held-out interactions."""
+    own, recipe = model_scores(choice.fitted.embeddings), choice.best.recipe
+    if recipe.item_filter == "none":
+        return evaluate(own, parts)
+    added = matrix_scores(parts.train, forms.filters[FilterKind(recipe.item_filter, recipe.filter_l2)])
+    unit = unit_weight(own, added, np.unique(parts.held_users))
+    return evaluate(plus(own, added, recipe.filter_weight * unit), parts)
+
+
+def _filter(embeddings: Embeddings, graph: BipartiteGraph, recipe: Recipe) -> ItemFilter | None:
+    """The recipe's filter of the graph, in the right proportion to these embeddings."""
+    if recipe.item_filter == "none" or recipe.filter_weight == 0:
+        return None
+    matrix = FilterKind(recipe.item_filter, recipe.filter_l2).matrix(graph)
+    users = np.flatnonzero(graph.user_degrees > 0)
+    unit = unit_weight(model_scores(embeddings), matrix_scores(graph, matrix), users)
+    return strengthened(matrix, recipe.filter_weight * unit)
 
 
 class _Counting:
-    """Epochs of both fits as one count, for the progress of the run."""
+    """Epochs of all fits as one count, for the progress of the run."""
 
     def __init__(self, on_epoch: OnEpoch | None, began: float) -> None:
         self._on_epoch, self._began = on_epoch, began
         self._done = 0
 
-    def choosing(self, epoch: int, epochs: int, loss: float, _seconds: float) -> None:
+    def trying(self, epoch: int, epochs: int, loss: float) -> None:
+        """An epoch of a trial."""
         self._done = epoch
-        self._tell(epoch, 2 * epochs, loss)
+        self._tell(epoch, epochs, loss)
 
     def fitting(self, epoch: int, epochs: int, loss: float, _seconds: float) -> None:
+        """An epoch of the last fit."""
         self._tell(self._done + epoch, self._done + epochs, loss)
 
     def _tell(self, epoch: int, epochs: int, loss: float) -> None:
@@ -115,10 +155,14 @@ def _model(
     *,
     parts: Split | None = None,
     metrics: Mapping[str, Metrics] = MappingProxyType({}),
+    trials: tuple[Trial, ...] = (),
+    ease_l2: float | None = None,
 ) -> TrainedModel:
     unjudged = Verdict(True, f"not judged: {LEAST_HELD_OUT} interactions to hold out are needed, and there were fewer")
     return TrainedModel(
         embeddings=final.embeddings,
+        item_filter=_filter(final.embeddings, graph, recipe),
+        trials=tuple(trial.as_dict() for trial in trials),
         graph=graph,
         recipe=recipe,
         losses=final.losses,
@@ -126,8 +170,10 @@ def _model(
         steps=final.steps,
         device=final.device,
         seconds=time.perf_counter() - began,
+        fit_seconds=final.seconds,
         split=parts.kind if parts else "none",
         n_held_out=len(parts.held_users) if parts else 0,
         metrics=metrics,
         verdict=judge(metrics) if parts else unjudged,
+        ease_l2=ease_l2,
     )

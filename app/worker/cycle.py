@@ -140,7 +140,9 @@ class Cycle:
     async def _publish(self, run_id: str, snapshot: Snapshot, trained: TrainedModel) -> str:
         """Write the artifact aside, store its files, and move the pointer last."""
         model_id = await persistently(self._models.next_id)
-        contents = ArtifactContents.from_snapshot(snapshot, self._recipe.weights, trained.embeddings)
+        contents = ArtifactContents.from_snapshot(
+            snapshot, self._recipe.weights, trained.embeddings, trained.item_filter
+        )
         description = Description(
             model_id=model_id,
             run_id=run_id,

@@ -17,7 +17,7 @@ from app.serving.index import ServingIndex
 from app.serving.lists import rank_popular
 from app.serving.live import LiveModel
 from app.serving.options import Options, RankedList
-from tests.support.models import TYPES, WEIGHTS, Key, light_gcn_contents, make_contents
+from tests.support.models import TYPES, WEIGHTS, Key, dense_filter, light_gcn_contents, make_contents
 
 USERS, ITEMS = ["u0", "u1", "u2"], [f"c{number}" for number in range(6)]
 NEW, LABELS = ["a-new", "z-new"], ["art", "law"]
@@ -91,7 +91,12 @@ def brute_force(
     has_edge = any(key[0] == user and WEIGHTS[key[2]] > 0 for key in keys)
     if has_edge and not forgotten:
         vector = contents.user_vectors[USERS.index(user)]
-        scores = {c: float(sum(vector * contents.item_vectors[row])) for row, c in enumerate(ITEMS)}
+        edges = [
+            ITEMS.index(c)
+            for c in {key[1] for key in now if key[0] == user and WEIGHTS.get(key[2], 1.0) > 0} & set(ITEMS)
+        ]
+        added = dense_filter(contents)[edges].sum(axis=0)
+        scores = {c: float(sum(vector * contents.item_vectors[row]) + added[row]) for row, c in enumerate(ITEMS)}
         source = "model"
     else:
         takers = {c: {key[0] for key in keys if key[1] == c and WEIGHTS[key[2]] > 0} for c in ITEMS + NEW}

@@ -2,13 +2,16 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from app.artifact.manifest import Description
 from app.domain.contents import ArtifactContents
 from app.domain.embeddings import Embeddings
 from app.domain.interactions import Features, Snapshot
+from app.domain.item_filter import ItemFilter
 from app.domain.vocabulary import Vocabulary
 
 WEIGHTS = {"enroll": 1.0, "like": 2.0, "drop": 0.0}
@@ -58,13 +61,32 @@ def random_embeddings(n_users: int, n_items: int, size: int, seed: int = 0) -> E
     return Embeddings(user, item, first)
 
 
+def random_filter(n_items: int, seed: int = 0) -> ItemFilter:
+    """A filter with small whole numbers, some entries and rows left out."""
+    rng = np.random.default_rng(seed)
+    dense = rng.integers(-2, 3, (n_items, n_items)) * (rng.random((n_items, n_items)) < 0.5)
+    rows, items = np.nonzero(dense)
+    starts = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=n_items))]).astype(np.int64)
+    return ItemFilter(starts, items.astype(np.int32), dense[rows, items].astype(np.float32))
+
+
+def dense_filter(contents: ArtifactContents) -> NDArray[np.float32]:
+    """The filter of a model as a matrix, (I, I); zeros when it has none."""
+    matrix = np.zeros((len(contents.items), len(contents.items)), np.float32)
+    if contents.item_filter is not None:
+        for row, (start, end) in enumerate(pairwise(contents.item_filter.starts.tolist())):
+            matrix[row, contents.item_filter.items[start:end]] = contents.item_filter.values[start:end]
+    return matrix
+
+
 def make_contents(
     users: Sequence[str], items: Sequence[str], keys: Iterable[Key], *, size: int = 3, seed: int = 0, time: int = 100
 ) -> ArtifactContents:
-    """Contents of a model of these records and interactions with random vectors."""
+    """Contents of a model of these records and interactions with random vectors and, for an odd seed, a filter."""
     snapshot = make_snapshot(users, items, keys, time=time)
     embeddings = random_embeddings(len(snapshot.users), len(snapshot.items), size, seed)
-    return ArtifactContents.from_snapshot(snapshot, WEIGHTS, embeddings)
+    item_filter = random_filter(len(snapshot.items), seed) if seed % 2 else None
+    return ArtifactContents.from_snapshot(snapshot, WEIGHTS, embeddings, item_filter)
 
 
 def light_gcn(snapshot: Snapshot, layer0: np.ndarray, n_layers: int, combination: str = "sum") -> Embeddings:
@@ -92,9 +114,16 @@ def light_gcn(snapshot: Snapshot, layer0: np.ndarray, n_layers: int, combination
 
 
 def light_gcn_contents(
-    users: Sequence[str], items: Sequence[str], keys: Iterable[Key], *, n_layers: int = 2, combination: str = "sum"
+    users: Sequence[str],
+    items: Sequence[str],
+    keys: Iterable[Key],
+    *,
+    n_layers: int = 2,
+    combination: str = "sum",
+    item_filter: ItemFilter | None = None,
 ) -> ArtifactContents:
     """Contents of a model that is propagated, not trained, from random vectors of size 4."""
     snapshot = make_snapshot(users, items, keys)
     layer0 = np.random.default_rng(7).normal(size=(len(users) + len(items), 4))
-    return ArtifactContents.from_snapshot(snapshot, WEIGHTS, light_gcn(snapshot, layer0, n_layers, combination))
+    embeddings = light_gcn(snapshot, layer0, n_layers, combination)
+    return ArtifactContents.from_snapshot(snapshot, WEIGHTS, embeddings, item_filter)

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from app.domain.embeddings import Embeddings
 from app.graph.bipartite import BipartiteGraph
 from app.training.baselines import item_cosine_scores, popular_scores
 from app.training.evaluate import evaluate, model_scores
@@ -76,7 +77,8 @@ def test_baselines_equal_the_definition() -> None:
 def test_model_scores_are_inner_products() -> None:
     rng = np.random.default_rng(0)
     user, item = rng.normal(size=(5, 3)).astype(np.float32), rng.normal(size=(4, 3)).astype(np.float32)
-    np.testing.assert_allclose(model_scores(user, item)(np.array([3, 1])), user[[3, 1]] @ item.T)
+    scores = model_scores(Embeddings(user, item, item))
+    np.testing.assert_allclose(scores(np.array([3, 1])), user[[3, 1]] @ item.T)
 
 
 def timed(times: list[int]) -> BipartiteGraph:

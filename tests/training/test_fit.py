@@ -15,7 +15,7 @@ from app.training.device import UnusableDeviceError, choose_device
 from app.training.fit import fit
 from tests.support.graphs import checkerboard, random_graph
 
-SMALL = TrainingConfig(embedding_size=16, loss="bpr", epochs=30, device="cpu").recipe(150)
+SMALL = TrainingConfig(embedding_size=16, loss="bpr", epochs=30, device="cpu").recipe(150, 100)
 
 
 def start(graph: BipartiteGraph, size: int = 16) -> NDArray[np.float32]:
@@ -33,7 +33,7 @@ def graph_of(pairs: list[tuple[int, int]], n_users: int, n_items: int) -> Bipart
 @pytest.mark.parametrize("loss", ["bpr", "softmax"])
 def test_the_checkerboard_is_solved(loss: Loss, combination: Combination) -> None:
     graph, withheld = checkerboard()
-    recipe = TrainingConfig(embedding_size=16, loss=loss, combination=combination, epochs=60).recipe(graph.n_edges)
+    recipe = TrainingConfig(embedding_size=16, loss=loss, combination=combination, epochs=60).recipe(graph.n_edges, 100)
     trained = fit(graph, start(graph), recipe).embeddings
     scores = trained.user_vectors @ trained.item_vectors.T
     scores[graph.seen.toarray()] = -np.inf
@@ -181,5 +181,5 @@ def test_the_batch_grows_with_the_data() -> None:
     expected: dict[Loss, tuple[int, int]] = {"bpr": (2048, 20_000), "softmax": (4096, 16_384)}
     for loss, sizes in expected.items():
         config = TrainingConfig(loss=loss)
-        assert (config.recipe(12).batch_size, config.recipe(1_000_000).batch_size) == sizes
-    assert TrainingConfig(batch_size=7).recipe(1_000_000).batch_size == 7
+        assert (config.recipe(12, 100).batch_size, config.recipe(1_000_000, 100).batch_size) == sizes
+    assert TrainingConfig(batch_size=7).recipe(1_000_000, 100).batch_size == 7

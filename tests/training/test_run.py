@@ -50,7 +50,7 @@ def test_a_run_is_judged_beside_the_baselines_and_fits_everything() -> None:
     model = train(tastes(), WEIGHTS, CONFIG, on_epoch=lambda epoch, epochs, *_: told.append((epoch, epochs)))
     assert model.split == "random"
     assert model.n_held_out >= 100
-    assert set(model.metrics) == {"model", "popular", "item_cosine"}
+    assert set(model.metrics) == {"model", "popular", "item_cosine", "gf_cf", "ease"}
     assert model.metrics["model"]["ndcg@20"] > 2 * model.metrics["popular"]["ndcg@20"]
     assert model.verdict.accepted
     assert model.embeddings.user_vectors.shape == (200, 16)

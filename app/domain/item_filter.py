@@ -1,0 +1,53 @@
+"""A sparse item-item matrix that adds to a score what the items a user took say directly of an item."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class ItemFilter:
+    """F of s_ui = e_u . e_i + sum_j F_ji over the user's edges j, (I, I) as the rows of a CSR.
+
+    starts: (I + 1,) int64.  items: (Z,) int32, ascending in a row.  values: (Z,) float32.
+    """
+
+    starts: NDArray[np.int64]
+    items: NDArray[np.int32]
+    values: NDArray[np.float32]
+
+    @property
+    def n_items(self) -> int:
+        """I."""
+        return len(self.starts) - 1
+
+    def scores(self, rows: NDArray[np.integer]) -> NDArray[np.float32]:
+        """What the items in ``rows`` (S,) add to the score of each item, (I,)."""
+        total = np.zeros(self.n_items, np.float32)
+        for row in rows.tolist():  # an item stands once in a row of F, so that nothing is added to twice
+            part = slice(self.starts[row], self.starts[row + 1])
+            total[self.items[part]] += self.values[part]
+        return total
+
+    def column(self, item: int) -> NDArray[np.float32]:
+        """What each item adds to the score of this one, (I,); a look at all entries, 10 ms for ten million."""
+        places = np.flatnonzero(self.items == item)
+        column = np.zeros(self.n_items, np.float32)
+        column[np.searchsorted(self.starts, places, side="right") - 1] = self.values[places]
+        return column
+
+    def contributions(
+        self, rows: NDArray[np.integer], targets: Sequence[int] | NDArray[np.integer]
+    ) -> NDArray[np.float64]:
+        """F_ji of each j in ``rows`` (S,) and i in ``targets`` (C,), (S, C); 0 for a target from I on."""
+        wanted = np.asarray(targets, np.int64)
+        result = np.zeros((len(rows), len(wanted)))
+        for place, row in enumerate(rows.tolist()):
+            part = slice(self.starts[row], self.starts[row + 1])
+            items = self.items[part]
+            if len(items):
+                found = np.minimum(np.searchsorted(items, wanted), len(items) - 1)
+                result[place] = np.where(items[found] == wanted, self.values[part][found], 0.0)
+        return result

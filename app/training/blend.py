@@ -1,0 +1,87 @@
+"""Embeddings and a closed-form item filter as one score.
+
+    s_ui = e_u . e_i + w (sd_e / sd_f) sum_j F_ji,
+
+sd_e and sd_f the standard deviations of both parts over a sample of users and all items, so that w means the same
+whatever the lengths of the vectors.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from app.domain.item_filter import ItemFilter
+from app.graph.bipartite import BipartiteGraph
+from app.training.config import Filter
+from app.training.evaluate import Rows, Scores, add_sparse
+from app.training.filters import cut_columns, ease, n_neighbours, taken_items, two_hop
+
+SAMPLE_USERS = 500  # of whom scores are looked at for their standard deviation
+
+
+@dataclass(frozen=True, slots=True)
+class FilterKind:
+    """Which filter.  l2: the regularisation of EASE."""
+
+    name: Filter
+    l2: float = 0.0
+
+    def matrix(self, graph: BipartiteGraph) -> csr_array:
+        """The (I, I) matrix of a graph."""
+        if self.name == "ease":
+            return cut_columns(ease(graph, self.l2), n_neighbours(graph.n_items))
+        return two_hop(graph)
+
+
+def matrix_scores(graph: BipartiteGraph, matrix: csr_array) -> Scores:
+    """Sums of the rows of the items that a user took."""
+    taken = taken_items(graph)
+
+    def scores(users: Rows) -> NDArray[np.float32]:
+        return add_sparse(np.zeros((len(users), graph.n_items), np.float32), taken[users] @ matrix)
+
+    return scores
+
+
+def kept_scores(graph: BipartiteGraph, matrix: csr_array, users: NDArray[np.integer]) -> Scores:
+    """The same for these users alone, ascending, computed once."""
+    kept = csr_array(taken_items(graph)[users] @ matrix)
+
+    def scores(rows: Rows) -> NDArray[np.float32]:
+        places = np.searchsorted(users, rows)
+        return add_sparse(np.zeros((len(rows), graph.n_items), np.float32), kept[places])
+
+    return scores
+
+
+def plus(scores: Scores, added: Scores, weight: float) -> Scores:
+    """Their sum, the second times ``weight``."""
+
+    def total(users: Rows) -> NDArray[np.float32]:
+        result: NDArray[np.float32] = scores(users) + np.float32(weight) * added(users)
+        return result
+
+    return total
+
+
+def unit_weight(scores: Scores, added: Scores, users: NDArray[np.integer]) -> float:
+    """sd_e / sd_f over some of these users, ascending rows; 0 where the filter says nothing."""
+    sample = users[np.linspace(0, len(users) - 1, min(SAMPLE_USERS, len(users))).astype(np.int64)].astype(np.int64)
+    spread = float(added(sample).std())
+    return float(scores(sample).std()) / spread if spread > 0 else 0.0
+
+
+def strengthened(matrix: csr_array, strength: float) -> ItemFilter | None:
+    """The filter as it is published, with sorted rows; None when it counts nothing."""
+    if not strength > 0:
+        return None
+    values = (matrix.data * strength).astype(np.float32)
+    return ItemFilter(matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32), values)
+
+
+def filter_matrix(item_filter: ItemFilter) -> csr_array:
+    """The filter as a matrix, (I, I)."""
+    n = item_filter.n_items
+    return csr_array((item_filter.values, item_filter.items, item_filter.starts), shape=(n, n))

@@ -1,0 +1,247 @@
+"""Which recipe fits these data: tried on held-out interactions, short runs first, within a time budget.
+
+Successive halving (Jamieson and Talwalkar 2016) in two rungs.  What may be tried follows from sizes alone and not from
+a clock, so that the same data give the same model on any machine that keeps up with the budget; on one that does not,
+what no longer fits is left out.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from app.graph.bipartite import BipartiteGraph
+from app.training.blend import FilterKind, kept_scores, unit_weight
+from app.training.config import DEFAULT_LAYERS, MANY_ITEMS, STEPS, Recipe, TrainingConfig, epochs_of
+from app.training.evaluate import METRIC, Scores, evaluate, model_scores, sweep
+from app.training.fit import fit
+from app.training.result import FitResult, ShouldStop
+from app.training.sampling import steps_in_epoch
+from app.training.split import Split, few_users
+
+log = logging.getLogger(__name__)
+
+Start = Callable[[BipartiteGraph, Recipe], NDArray[np.float32]]
+OnTrialEpoch = Callable[[int, int, float], None]
+"""Called after each epoch of a trial: epochs done in all trials, the most there will be with the last fit, loss."""
+
+SHORT_STEPS = 60  # of a first look; what is best after them is among the best after STEPS, and often better than those
+L2_WEIGHTS = (0.02, 0.05, 0.1, 0.01)  # none suits all data, and nothing else matters as much; the likeliest first
+ITEMS_ONLY = {"parameters": "items", "n_layers": 1, "l2_weight": 1e-3}  # where users are many and short
+LONGER = 128  # numbers in a vector, tried where the usual is 64
+FINALISTS = 2  # of the first rung that are trained at full length
+EASE_L2, EASE_L2_OF_MANY = (20.0, 200.0, 1000.0), (200.0, 1000.0)
+EASE_MANY = 3_000  # items from which one matrix less is tried: they take seconds each
+FILTER_WEIGHTS = (0.05, 0.1, 0.2, 0.4, 0.7, 1.0, 2.0, 4.0, 10.0)  # every second first, then those beside the best
+VALIDATION_USERS, VALIDATION_USERS_OF_MANY = 3_000, 1_500  # a standard error of a percent or so, for a second
+# Of a step on two cores of 2023, for planning: seconds an edge, layer and number; a pair of the batch and number; and
+# a number of a node's vector.
+EDGE_SECONDS, PAIR_SECONDS, NODE_SECONDS = 2.5e-10, 2e-8, 1e-9
+FITTING_SHARE = 0.8  # of the budget; the rest goes to closed forms and judging
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A recipe that was tried, with the filter that went best with it.
+
+    epochs: those whose weights were best.  score: NDCG@20 on the held-out interactions; alone: the same of the vectors
+    without filter.  seconds: of the fit.  share: of the recipe's epochs that were done before it stopped early.
+    """
+
+    recipe: Recipe
+    epochs: int
+    score: float
+    alone: float
+    seconds: float
+    share: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """What tells trials apart, ready for JSON."""
+        names = ("embedding_size", "n_layers", "parameters", "l2_weight", "item_filter", "filter_l2", "filter_weight")
+        return {name: getattr(self.recipe, name) for name in names} | {
+            "epochs": self.epochs,
+            METRIC: round(self.score, 5),
+            f"{METRIC} without filter": round(self.alone, 5),
+            "seconds": round(self.seconds, 2),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The best trial with its vectors of the training part, and all that were made."""
+
+    best: Trial
+    fitted: FitResult
+    trials: tuple[Trial, ...]
+
+
+def choose(
+    parts: Split,
+    start: Start,
+    config: TrainingConfig,
+    filters: Mapping[FilterKind, csr_array],
+    *,
+    remembered: Mapping[str, Any] | None = None,
+    on_epoch: OnTrialEpoch | None = None,
+    should_stop: ShouldStop | None = None,
+) -> Choice:
+    """Try recipes, each with every filter, on the held-out part.
+
+    filters: of the graph without that part.  remembered: fields of a recipe that was chosen before; only it is tried
+    then.  Raises what ``fit`` raises.
+    """
+    return _Search(parts, start, config, filters, (on_epoch, should_stop)).run(remembered)
+
+
+def ease_weights(graph: BipartiteGraph, config: TrainingConfig) -> tuple[float, ...]:
+    """Regularisations of EASE to try on a graph; none where its cost is too great."""
+    if graph.n_items > config.ease_items:
+        return ()
+    return EASE_L2 if graph.n_items <= EASE_MANY else EASE_L2_OF_MANY
+
+
+def step_seconds(recipe: Recipe, graph: BipartiteGraph) -> float:
+    """Expected time of a step on two cores."""
+    a_number = 4 * recipe.n_layers * graph.n_edges * EDGE_SECONDS / (2 if recipe.half else 1)
+    a_number += min(recipe.batch_size, graph.n_edges) * PAIR_SECONDS + graph.n_nodes * NODE_SECONDS
+    return recipe.embedding_size * a_number
+
+
+class _Search:
+    def __init__(
+        self,
+        parts: Split,
+        start: Start,
+        config: TrainingConfig,
+        filters: Mapping[FilterKind, csr_array],
+        hooks: tuple[OnTrialEpoch | None, ShouldStop | None],
+    ) -> None:
+        self._began = time.perf_counter()
+        self._start, self._config = start, config
+        self._on_epoch, self._should_stop = hooks
+        self._graph = parts.train
+        many = self._graph.n_items > MANY_ITEMS
+        self._parts = few_users(parts, VALIDATION_USERS_OF_MANY if many else VALIDATION_USERS)
+        self._users = np.unique(self._parts.held_users)
+        self._filters = {kind: kept_scores(self._graph, matrix, self._users) for kind, matrix in filters.items()}
+        self._trials: list[Trial] = []
+        self._best: tuple[Trial, FitResult] | None = None
+        self._done = 0  # epochs in the trials so far
+        self._ahead = 0  # the most epochs expected after this trial, those of the last fit included
+
+    def run(self, remembered: Mapping[str, Any] | None) -> Choice:
+        usual = self._recipe(**(remembered or {}))
+        self._ahead = usual.epochs
+        recipes = [usual] if remembered or not self._searching() else self._plan(usual)
+        for recipe in recipes:
+            self._try(recipe)
+        assert self._best is not None
+        return Choice(*self._best, tuple(self._trials))
+
+    def _searching(self) -> bool:
+        return self._config.loss != "bpr" and self._config.time_budget_seconds > 0
+
+    def _plan(self, usual: Recipe) -> Iterator[Recipe]:
+        """Short runs first, then the best of them at full length, as many as the budget has room for.
+
+        At least one full run, and the time of the last fit on all interactions, are set aside.
+        """
+        full, short = self._seconds(usual), self._seconds(usual) * SHORT_STEPS / STEPS
+        room = FITTING_SHARE * self._config.time_budget_seconds - 2 * full
+        looks = [*self._first_looks()][: max(0, int(room / short))]
+        if len(looks) < 2:  # nothing to choose from
+            yield usual
+            return
+        longer = self._config.embedding_size is None and usual.embedding_size < LONGER
+        full_ones = FINALISTS + longer + 1  # the last fit too
+        for place, changes in enumerate(looks):
+            if place and self._lasts_too_long(short + 2 * full):
+                looks = looks[:place]
+                break
+            recipe = self._shortened(self._recipe(**changes))
+            self._ahead = (len(looks) - place - 1) * recipe.epochs + full_ones * usual.epochs
+            yield recipe
+        room -= len(looks) * short
+        ranking = sorted(range(len(self._trials)), key=lambda k: -self._trials[k].score)
+        finalists = ranking[: 1 + max(0, min(FINALISTS - 1, int(room / full)))]
+        for count, place in enumerate(finalists):
+            self._ahead = (len(finalists) - count + longer) * usual.epochs
+            if not self._lasts_too_long(
+                (2 if count else 1.5) * full
+            ):  # the first one matters more than the last minute
+                yield self._recipe(**looks[place])
+        room -= full * (len(finalists) - 1)
+        times, self._ahead = LONGER / usual.embedding_size, usual.epochs
+        if longer and room > full * times and not self._lasts_too_long(2 * times * full):
+            yield self._recipe(**looks[finalists[0]] | {"embedding_size": LONGER})
+
+    def _first_looks(self) -> Iterator[dict[str, Any]]:
+        if self._config.l2_weight is None:
+            yield from ({"l2_weight": weight} for weight in L2_WEIGHTS)
+            if self._config.n_layers == DEFAULT_LAYERS:
+                yield dict(ITEMS_ONLY)
+
+    def _recipe(self, **chosen: Any) -> Recipe:
+        return self._config.recipe(self._graph.n_edges, self._graph.n_items, **chosen)
+
+    def _shortened(self, recipe: Recipe) -> Recipe:
+        epochs = epochs_of(SHORT_STEPS, self._graph.n_edges, recipe.batch_size)
+        return replace(recipe, epochs=min(epochs, recipe.epochs))
+
+    def _seconds(self, recipe: Recipe) -> float:
+        steps = steps_in_epoch(self._graph, recipe.batch_size) * recipe.epochs
+        return step_seconds(recipe, self._graph) * steps
+
+    def _lasts_too_long(self, seconds: float) -> bool:
+        """Whether so much more fitting goes beyond the budget, at the speed seen so far."""
+        planned = sum(self._seconds(trial.recipe) * trial.share for trial in self._trials)
+        pace = sum(trial.seconds for trial in self._trials) / max(planned, 1e-9)
+        over = time.perf_counter() - self._began + pace * seconds > self._config.time_budget_seconds
+        if over:
+            log.info("no time for more than %d trials within the budget", len(self._trials))
+        return over
+
+    def _try(self, recipe: Recipe) -> None:
+        fitted = fit(
+            self._graph,
+            self._start(self._graph, recipe),
+            recipe,
+            on_epoch=self._tell,
+            should_stop=self._should_stop,
+            validate=lambda embeddings: evaluate(model_scores(embeddings), self._parts)[METRIC],
+        )
+        assert fitted.score is not None
+        score, own = fitted.score, model_scores(fitted.embeddings)
+        epochs = recipe.epochs
+        for kind, added in self._filters.items():
+            weight, value = self._best_weight(own, added)
+            if value > score:
+                score = value
+                recipe = replace(recipe, item_filter=kind.name, filter_l2=kind.l2, filter_weight=weight)
+        share = fitted.epochs_done / epochs
+        self._done += fitted.epochs_done
+        trial = Trial(recipe, fitted.epochs, score, fitted.score, fitted.seconds, share)
+        log.info("tried %s", trial.as_dict())
+        self._trials.append(trial)
+        if self._best is None or score > self._best[0].score:
+            self._best = trial, fitted
+
+    def _best_weight(self, own: Scores, added: Scores) -> tuple[float, float]:
+        unit = unit_weight(own, added, self._users)
+        found: dict[float, float] = {}
+        tried: tuple[float, ...] = FILTER_WEIGHTS[1::2]
+        while tried:
+            blends = sweep(own, added, [unit * weight for weight in tried], self._parts)
+            found |= {weight: measures[METRIC] for weight, measures in zip(tried, blends, strict=True)}
+            place = FILTER_WEIGHTS.index(max(found, key=lambda weight: found[weight]))
+            tried = tuple(weight for weight in FILTER_WEIGHTS[place - 1 : place + 2] if weight not in found)
+        return max(found.items(), key=lambda item: item[1])
+
+    def _tell(self, epoch: int, epochs: int, loss: float, _seconds: float) -> None:
+        if self._on_epoch is not None:
+            self._on_epoch(self._done + epoch, self._done + epochs + self._ahead, loss)

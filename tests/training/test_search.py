@@ -1,0 +1,108 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from app.domain.interactions import Features, Snapshot
+from app.graph.bipartite import BipartiteGraph
+from app.training.baselines import closed_forms
+from app.training.config import Recipe, TrainingConfig
+from app.training.evaluate import evaluate, model_scores
+from app.training.run import scores_of, train
+from app.training.search import Choice, choose, ease_weights
+from app.training.split import Split, split
+from app.training.start import start_vectors
+from tests.support.graphs import random_graph
+from tests.training.test_run import WEIGHTS, tastes
+
+CONFIG = TrainingConfig(embedding_size=8, batch_size=256, epochs=6)
+
+
+def parts_of(snapshot: Snapshot) -> Split:
+    return split(BipartiteGraph.from_snapshot(snapshot, WEIGHTS), np.random.default_rng(0))
+
+
+def start(graph: BipartiteGraph, recipe: Recipe) -> NDArray[np.float32]:
+    return start_vectors(graph, recipe, Features.none(), Features.none())
+
+
+def chosen(parts: Split, config: TrainingConfig, **remembered: object) -> Choice:
+    forms = closed_forms(
+        parts.train,
+        lambda scores: evaluate(scores, parts),
+        filters=("ease", "gf_cf") if config.filter == "auto" else (config.filter,),
+        ease_l2=ease_weights(parts.train, config),
+        rng=np.random.default_rng(0),
+    )
+    return choose(parts, start, config, forms.filters, remembered=remembered or None)
+
+
+def test_several_recipes_are_tried_and_the_best_one_comes_back() -> None:
+    choice = chosen(parts_of(tastes()), CONFIG)
+    assert len({trial.recipe.l2_weight for trial in choice.trials}) >= 4
+    assert {trial.recipe.parameters for trial in choice.trials} == {"all", "items"}
+    assert choice.best.score == max(trial.score for trial in choice.trials)
+    assert all(trial.score >= trial.alone for trial in choice.trials)
+
+
+def test_a_value_that_was_set_is_not_searched() -> None:
+    choice = chosen(parts_of(tastes()), replace(CONFIG, l2_weight=0.25))
+    assert {trial.recipe.l2_weight for trial in choice.trials} == {0.25}
+    assert {trial.recipe.embedding_size for trial in choice.trials} == {8}
+
+
+@pytest.mark.parametrize("config", [replace(CONFIG, time_budget_seconds=0), replace(CONFIG, loss="bpr")])
+def test_no_budget_or_the_notebooks_loss_means_one_trial(config: TrainingConfig) -> None:
+    assert len(chosen(parts_of(tastes()), config).trials) == 1
+
+
+def test_a_remembered_recipe_is_taken() -> None:
+    choice = chosen(parts_of(tastes()), CONFIG, l2_weight=0.01, parameters="items", n_layers=1)
+    (trial,) = choice.trials
+    assert (trial.recipe.parameters, trial.recipe.n_layers) == ("items", 1)
+    assert not choice.fitted.embeddings.user_vectors[parts_of(tastes()).train.user_degrees == 0].any()
+
+
+def test_the_same_data_choose_the_same() -> None:
+    first, second = (chosen(parts_of(tastes()), CONFIG) for _ in range(2))
+    assert first.best.recipe == second.best.recipe
+    assert [trial.score for trial in first.trials] == [trial.score for trial in second.trials]
+
+
+def test_without_a_filter_there_is_none() -> None:
+    choice = chosen(parts_of(tastes()), replace(CONFIG, filter="none"))
+    assert {trial.recipe.item_filter for trial in choice.trials} == {"none"}
+
+
+def test_a_filter_that_helps_is_published_in_proportion() -> None:
+    """A model that hardly learns leaves the ranking to the filter."""
+    config = TrainingConfig(embedding_size=2, epochs=1, l2_weight=5.0, time_budget_seconds=0, filter="ease")
+    model = train(tastes(), WEIGHTS, config)
+    assert model.recipe.item_filter == "ease"
+    assert model.item_filter is not None
+    parts = Split(model.graph, *_unseen_of_own_group(model.graph), "random")
+    alone, together = evaluate(model_scores(model.embeddings), parts), evaluate(scores_of(model), parts)
+    assert together["recall@10"] > max(0.95, alone["recall@10"])
+    assert model.metrics["model"]["ndcg@20"] > 0.9 * model.metrics["ease"]["ndcg@20"]
+
+
+def _unseen_of_own_group(graph: BipartiteGraph) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    seen = graph.seen.toarray()
+    users, items = np.nonzero(~seen)
+    own = items // 10 == users % 6
+    return users[own].astype(np.int32), items[own].astype(np.int32)
+
+
+def test_users_without_a_layer_of_their_own_are_what_their_items_make_them() -> None:
+    graph = random_graph(n_items=20)
+    recipe = replace(CONFIG.recipe(graph.n_edges, graph.n_items), parameters="items", n_layers=1, half=False)
+    from app.training.fit import fit
+
+    made = fit(graph, start(graph, recipe), recipe).embeddings
+    weights = graph.user_items.toarray()
+    degrees = np.sqrt(np.outer(graph.user_degrees, graph.item_degrees))
+    norms = np.divide(weights, degrees, out=np.zeros_like(degrees), where=degrees > 0)
+    assert made.own_weight == 0.0
+    assert made.item_messages is not None
+    np.testing.assert_allclose(made.user_vectors, norms @ made.item_messages, atol=1e-5)
