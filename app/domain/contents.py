@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from app.domain.content import ContentMap
 from app.domain.embeddings import Embeddings
 from app.domain.interactions import Snapshot
 from app.domain.vocabulary import Vocabulary
@@ -28,6 +29,7 @@ class ArtifactContents:
     type_weights: edge weight of each type; a pair weighs the most that one of its types does.
     top_items, top_scores: (U, L) int32 and float32, the best unseen items of each user, best first, see ``top_lists``;
     a row with fewer ends in -1.  None: they were not computed.
+    content: vectors of courses that are newer than the model, from their words; None: too few to learn from.
     cluster_time: replaying the changes from there gives the present state; see Snapshot.
     """
 
@@ -51,6 +53,7 @@ class ArtifactContents:
     item_messages: NDArray[np.float32] | None = None
     top_items: NDArray[np.int32] | None = None
     top_scores: NDArray[np.float32] | None = None
+    content: ContentMap | None = None
 
     @classmethod
     def from_snapshot(
@@ -108,7 +111,7 @@ def pair_weights(types: NDArray[np.uint32], type_weights: tuple[float, ...]) -> 
 
 
 def data_fingerprint(snapshot: Snapshot) -> str:
-    """SHA-256 of users, courses, interactions and features; equal for equal ones, whatever the order of the types."""
+    """SHA-256 of all data and words; equal for equal ones, whatever the order of the types."""
     digest = hashlib.sha256()
     names = sorted({snapshot.types[code] for code in np.unique(snapshot.type_codes)})
     codes = np.array([names.index(name) if name in names else 0 for name in snapshot.types] or [0], np.uint8)
@@ -122,6 +125,9 @@ def data_fingerprint(snapshot: Snapshot) -> str:
     for features in (snapshot.user_features, snapshot.item_features):
         _update(digest, features.rows)
         _update(digest, features.values)
+    for words in (snapshot.user_words, snapshot.item_words):
+        if words is not None:
+            digest.update(words.digest.encode())
     return digest.hexdigest()
 
 

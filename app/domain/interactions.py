@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.domain.vocabulary import Vocabulary
+from app.domain.words import Words
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ class Snapshot:
     changes from there over the snapshot gives the present state.
     user_rows, item_rows: (E,) int32, one entry a stored (user, course, type), sorted by (user, item).
     type_codes: (E,) uint8, index into ``types``.  timestamps: (E,) int64, milliseconds since 1970 UTC.
+    user_words, item_words: of all rows; None when they were not read, because nothing needs them.
     """
 
     cluster_time: int
@@ -45,6 +47,8 @@ class Snapshot:
     types: tuple[str, ...]
     user_features: Features
     item_features: Features
+    user_words: Words | None = None
+    item_words: Words | None = None
 
     def edge_weights(self, weights: Mapping[str, float]) -> NDArray[np.float32]:
         """Weight of each entry's type, (E,); a type without a weight counts 1 (it was accepted once)."""

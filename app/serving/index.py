@@ -39,9 +39,11 @@ class ServingIndex:
         return cls(artifact.model_id, artifact.contents)
 
     def user_row(self, user_id: str) -> int | None:
-        """Row of a user with a vector that means something: without an edge it is only where training began."""
+        """Row of a user with a vector that means something; without an edge one may have it from content, or zeros."""
         row = self.users.row(user_id)
-        return None if row is None or self.contents.user_degrees[row] == 0 else row
+        if row is None or (self.contents.user_degrees[row] == 0 and not self.contents.user_vectors[row].any()):
+            return None
+        return row
 
     def seen_items(self, user_id: str) -> NDArray[np.int32]:
         """Rows of the items that the user had seen, ascending; none for an unknown user."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from app.domain.content import ContentMap
 from app.domain.embeddings import Embeddings
 from app.graph.bipartite import BipartiteGraph
 from app.training.config import Recipe
@@ -51,6 +52,7 @@ class TrainedModel:
 
     metrics: {"model": {...}, "popular": {...}, "item_cosine": {...}}, each with recall@10, recall@20, ndcg@10, ...;
     empty when too little could be held out.  split: "time", "random" or "none".
+    content: vectors of courses that are newer than the model, None when there is too little to learn from.
     losses, epochs and steps are those of the published vectors; seconds are of the whole run.
     """
 
@@ -66,3 +68,4 @@ class TrainedModel:
     n_held_out: int
     metrics: Mapping[str, Metrics]
     verdict: Verdict
+    content: ContentMap | None = None

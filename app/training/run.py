@@ -7,9 +7,11 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
+from app.domain.content import ContentMap
 from app.domain.embeddings import Embeddings
 from app.domain.interactions import Snapshot
 from app.graph.bipartite import BipartiteGraph
+from app.graph.content import Content, LearnEncoder, contents_of, with_content
 from app.training.baselines import item_cosine_scores, popular_scores
 from app.training.config import Recipe, TrainingConfig
 from app.training.evaluate import evaluate, model_scores
@@ -17,6 +19,8 @@ from app.training.fit import check_learnable, fit
 from app.training.result import FitResult, Metrics, OnEpoch, ShouldStop, TrainedModel, Verdict
 from app.training.split import Split, split
 from app.training.start import start_vectors
+
+Contents = tuple[Content | None, Content | None]  # of users and items
 
 LEAST_HELD_OUT = 100  # fewer say nothing: one hit more or less would be a percent or more
 VALIDATION_USERS = 5_000  # enough for a standard error of half a percent, while training goes on
@@ -29,9 +33,11 @@ def train(
     *,
     on_epoch: OnEpoch | None = None,
     should_stop: ShouldStop | None = None,
+    learn_encoder: LearnEncoder | None = None,
 ) -> TrainedModel:
     """Choose the number of epochs on held-out interactions, judge, and fit again on everything.
 
+    learn_encoder: makes numbers of words; one that remembers saves the time.
     on_epoch counts both fits through.  With too few interactions to hold any out there is one fit of all epochs.
     Raises NothingToLearnError, CancelledError, DivergedError, UnusableDeviceError.
     """
@@ -39,14 +45,17 @@ def train(
     graph = BipartiteGraph.from_snapshot(snapshot, weights)
     check_learnable(graph)
     recipe = config.recipe(graph.n_edges)
+    contents = contents_of(snapshot, recipe.embedding_size, recipe.seed, learn_encoder)
 
     def start(of: BipartiteGraph) -> NDArray[np.float32]:
-        return start_vectors(of, recipe, snapshot.user_features, snapshot.item_features)
+        users, items = contents
+        features = snapshot.user_features, snapshot.item_features
+        return start_vectors(of, recipe, *features, user_content=users, item_content=items)
 
     parts = split(graph, np.random.default_rng(config.seed))
     if len(parts.held_users) < LEAST_HELD_OUT:
         final = fit(graph, start(graph), recipe, on_epoch=on_epoch, should_stop=should_stop)
-        return _model(final, graph, recipe, began)
+        return _model(final, graph, recipe, began, contents)
 
     def validate(embeddings: Embeddings) -> float:
         return _judge(embeddings, parts, VALIDATION_USERS)["ndcg@20"]
@@ -61,7 +70,7 @@ def train(
         validate=validate,
     )
     metrics = {
-        "model": _judge(chosen.embeddings, parts),
+        "model": _judge(_placed(chosen.embeddings, parts.train, contents)[0], parts),
         "popular": evaluate(popular_scores(parts.train), parts),
         "item_cosine": evaluate(item_cosine_scores(parts.train), parts),
     }
@@ -73,7 +82,7 @@ def train(
         on_epoch=count.fitting,
         should_stop=should_stop,
     )
-    return _model(final, graph, recipe, began, parts=parts, metrics=metrics)
+    return _model(final, graph, recipe, began, contents, parts=parts, metrics=metrics)
 
 
 def judge(metrics: Mapping[str, Metrics]) -> Verdict:
@@ -86,6 +95,12 @@ def judge(metrics: Mapping[str, Metrics]) -> Verdict:
 
 def _judge(embeddings: Embeddings, parts: Split, max_users: int | None = None) -> dict[str, float]:
     return evaluate(model_scores(embeddings.user_vectors, embeddings.item_vectors), parts, max_users=max_users)
+
+
+def _placed(embeddings: Embeddings, graph: BipartiteGraph, contents: Contents) -> tuple[Embeddings, ContentMap | None]:
+    """With what content says of nodes that the graph hardly knows."""
+    users, items = contents
+    return with_content(embeddings, graph, items, users)
 
 
 class _Counting:
@@ -112,13 +127,16 @@ def _model(
     graph: BipartiteGraph,
     recipe: Recipe,
     began: float,
+    contents: Contents,
     *,
     parts: Split | None = None,
     metrics: Mapping[str, Metrics] = MappingProxyType({}),
 ) -> TrainedModel:
     unjudged = Verdict(True, f"not judged: {LEAST_HELD_OUT} interactions to hold out are needed, and there were fewer")
+    embeddings, content_map = _placed(final.embeddings, graph, contents)
     return TrainedModel(
-        embeddings=final.embeddings,
+        embeddings=embeddings,
+        content=content_map,
         graph=graph,
         recipe=recipe,
         losses=final.losses,

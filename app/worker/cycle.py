@@ -4,7 +4,7 @@ import asyncio
 import logging
 import tempfile
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -23,6 +23,7 @@ from app.store.snapshot import read_snapshot
 from app.training.config import TrainingConfig
 from app.training.result import TrainedModel
 from app.training.run import train
+from app.worker.content_cache import remembering
 from app.worker.progress import ProgressReporter
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,7 @@ class Recipe:
     weights: Mapping[str, float]
     config: TrainingConfig
     models_kept: int
+    cache_dir: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +126,7 @@ class Cycle:
                 recipe.config,
                 on_epoch=reporter.on_epoch,
                 should_stop=reporter.cancelled.is_set,
+                learn_encoder=remembering(recipe.cache_dir),
             )
         )
         try:
@@ -141,6 +144,7 @@ class Cycle:
         """Write the artifact aside, store its files, and move the pointer last."""
         model_id = await persistently(self._models.next_id)
         contents = ArtifactContents.from_snapshot(snapshot, self._recipe.weights, trained.embeddings)
+        contents = replace(contents, content=trained.content)
         description = Description(
             model_id=model_id,
             run_id=run_id,

@@ -139,3 +139,39 @@ async def test_a_user_met_after_training_is_folded_in(settings: Settings) -> Non
         assert answer["source"] == "fold_in"
         assert {item["course_id"] for item in answer["items"]} == set(COURSES) - {"c0"}
         assert (await client.get("/recommendations/stranger")).json()["source"] == "popular"
+
+
+async def test_what_words_say_places_new_courses_and_people(settings: Settings) -> None:
+    """Half the people take law, half take art.  Nobody has taken the first two courses, and two came after training."""
+    labels = ("law", "art")
+    courses = [
+        {"course_id": f"{label}-{n:02}", "title": f"{label} number {n}", "tags": [label]}
+        for label in labels
+        for n in range(20)
+    ]
+    people = [{"user_id": f"{label}-{n:02}", "interests": [label]} for label in labels for n in range(30)]
+    taken = [
+        {"user_id": f"{label}-{n:02}", "course_id": f"{label}-{course:02}"}
+        for label in labels
+        for n in range(1, 30)
+        for course in range(1, 20)
+        if (n + course) % 3
+    ]
+    async with api(settings) as client, worker(settings):
+        for path, rows in (("/courses", courses), ("/users", people), ("/interactions", taken)):
+            assert (await client.post(path, json=rows)).status_code == 200
+        run = await train(client)
+        assert (run["status"], run["error"]) == ("succeeded", None)
+        await client.post("/courses", json=[{"course_id": f"new-{label}", "tags": [label]} for label in labels])
+
+        async def scores(user_id: str) -> dict[str, float]:
+            answer = (await client.get(f"/recommendations/{user_id}?n=100&exclude_seen=false")).json()
+            assert answer["source"] == ("content" if user_id.endswith("00") else "model")
+            return {item["course_id"]: item["score"] for item in answer["items"]}
+
+        for own, other in (labels, labels[::-1]):
+            for number in ("00", "01"):
+                found = await scores(f"{own}-{number}")
+                assert found[f"{own}-00"] > found[f"{other}-00"]
+                assert found[f"new-{own}"] > found[f"new-{other}"]
+                assert found[f"{own}-01"] > found[f"{other}-01"]

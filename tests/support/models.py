@@ -64,7 +64,9 @@ def make_contents(
     """Contents of a model of these records and interactions with random vectors."""
     snapshot = make_snapshot(users, items, keys, time=time)
     embeddings = random_embeddings(len(snapshot.users), len(snapshot.items), size, seed)
-    return ArtifactContents.from_snapshot(snapshot, WEIGHTS, embeddings)
+    contents = ArtifactContents.from_snapshot(snapshot, WEIGHTS, embeddings)
+    contents.user_vectors[contents.user_degrees == 0] = 0.0  # as training leaves them
+    return contents
 
 
 def light_gcn(snapshot: Snapshot, layer0: np.ndarray, n_layers: int, combination: str = "sum") -> Embeddings:
