@@ -98,6 +98,9 @@ class Settings(BaseSettings):
         10.0,
         description="Seconds without a change before an automatic run starts, so that a bulk load is over",
     )
+    checkpoint_seconds: NonNegativeFloat = Field(
+        60.0, description="Seconds between two checkpoints, from which a run goes on when its worker died; 0: none"
+    )
     models_kept: PositiveInt = Field(5, description="Newest models kept for roll-back")
     lease_seconds: float = Field(
         15.0,

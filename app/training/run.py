@@ -13,6 +13,7 @@ from app.domain.interactions import Snapshot
 from app.graph.bipartite import BipartiteGraph
 from app.graph.content import Content, LearnEncoder, contents_of, with_content
 from app.training.baselines import item_cosine_scores, popular_scores
+from app.training.checkpoint import Checkpoints
 from app.training.config import Recipe, TrainingConfig
 from app.training.evaluate import evaluate, model_scores
 from app.training.fit import check_learnable, fit
@@ -34,10 +35,12 @@ def train(
     on_epoch: OnEpoch | None = None,
     should_stop: ShouldStop | None = None,
     learn_encoder: LearnEncoder | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> TrainedModel:
     """Choose the number of epochs on held-out interactions, judge, and fit again on everything.
 
     learn_encoder: makes numbers of words; one that remembers saves the time.
+    checkpoints: keep what both fits have done, for when the run is broken off.
     on_epoch counts both fits through.  With too few interactions to hold any out there is one fit of all epochs.
     Raises NothingToLearnError, CancelledError, DivergedError, UnusableDeviceError.
     """
@@ -54,7 +57,7 @@ def train(
 
     parts = split(graph, np.random.default_rng(config.seed))
     if len(parts.held_users) < LEAST_HELD_OUT:
-        final = fit(graph, start(graph), recipe, on_epoch=on_epoch, should_stop=should_stop)
+        final = fit(graph, start(graph), recipe, on_epoch=on_epoch, should_stop=should_stop, checkpoints=checkpoints)
         return _model(final, graph, recipe, began, contents)
 
     def validate(embeddings: Embeddings) -> float:
@@ -68,6 +71,7 @@ def train(
         on_epoch=count.choosing,
         should_stop=should_stop,
         validate=validate,
+        checkpoints=checkpoints,
     )
     metrics = {
         "model": _judge(_placed(chosen.embeddings, parts.train, contents)[0], parts),
@@ -81,6 +85,7 @@ def train(
         stop_after=chosen.epochs,
         on_epoch=count.fitting,
         should_stop=should_stop,
+        checkpoints=checkpoints,
     )
     return _model(final, graph, recipe, began, contents, parts=parts, metrics=metrics)
 

@@ -1,6 +1,8 @@
 """One retrain, read top to bottom: snapshot, graph, fit, evaluate, publish."""
 
 import asyncio
+import hashlib
+import json
 import logging
 import tempfile
 from collections.abc import Awaitable, Callable, Mapping
@@ -12,10 +14,11 @@ from typing import TypeVar
 from app import __version__
 from app.artifact.manifest import Description
 from app.artifact.write import write_artifact
-from app.domain.contents import ArtifactContents
+from app.domain.contents import ArtifactContents, data_fingerprint
 from app.domain.interactions import Snapshot
 from app.errors import CancelledError, LeaseLostError, RunEndedError, TrainingError
 from app.schemas.training import Counts, EndStatus, Metrics, Run, RunError
+from app.store.checkpoints import CheckpointStore
 from app.store.client import UNAVAILABLE_ERRORS, Database
 from app.store.models import ModelStore
 from app.store.runs import WORKER_STOPPED, RunStore
@@ -23,6 +26,7 @@ from app.store.snapshot import read_snapshot
 from app.training.config import TrainingConfig
 from app.training.result import TrainedModel
 from app.training.run import train
+from app.worker.checkpoints import StoredCheckpoints
 from app.worker.content_cache import remembering
 from app.worker.progress import ProgressReporter
 
@@ -42,6 +46,12 @@ class Recipe:
     config: TrainingConfig
     models_kept: int
     cache_dir: Path
+    checkpoint_seconds: float
+
+    def scope(self, snapshot: Snapshot) -> str:
+        """Name of all that a run's result depends on, the machine apart."""
+        depends = [data_fingerprint(snapshot), sorted(self.weights.items()), self.config.as_dict(), __version__]
+        return hashlib.sha256(json.dumps(depends).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +69,7 @@ class Cycle:
 
     def __init__(self, db: Database, recipe: Recipe, fence: int) -> None:
         self._recipe, self._fence = recipe, fence
-        self._runs, self._models = RunStore(db), ModelStore(db)
+        self._runs, self._models, self._checkpoints = RunStore(db), ModelStore(db), CheckpointStore(db)
 
     async def run(self, run: Run, *, on_snapshot: Callable[[], None] = lambda: None) -> Outcome | None:
         """Do the whole run and write its end down; None if it was cancelled before it began.
@@ -82,6 +92,7 @@ class Cycle:
             await self._finish(run.run_id, Outcome("failed", error=stopped))
             raise
         await persistently(lambda: self._finish(run.run_id, outcome))
+        await persistently(lambda: self._checkpoints.keep_only(None))
         return outcome
 
     async def _attempt(self, run_id: str, on_snapshot: Callable[[], None]) -> Outcome:
@@ -118,6 +129,9 @@ class Cycle:
     async def _train(self, run_id: str, snapshot: Snapshot) -> TrainedModel:
         reporter = ProgressReporter(self._runs, run_id, self._fence)
         recipe = self._recipe
+        scope = await asyncio.to_thread(recipe.scope, snapshot)
+        await persistently(lambda: self._checkpoints.keep_only(scope))
+        checkpoints = StoredCheckpoints(self._checkpoints, scope, self._fence, recipe.checkpoint_seconds)
         training = asyncio.create_task(
             asyncio.to_thread(
                 train,
@@ -127,6 +141,7 @@ class Cycle:
                 on_epoch=reporter.on_epoch,
                 should_stop=reporter.cancelled.is_set,
                 learn_encoder=remembering(recipe.cache_dir),
+                checkpoints=checkpoints,
             )
         )
         try:
@@ -136,6 +151,8 @@ class Cycle:
             reporter.cancelled.set()  # the thread cannot be killed, but it looks at this before each step
             await asyncio.wait([training])
             raise
+        finally:
+            await checkpoints.close()
         used = trained.recipe.as_dict()  # what was left to loss and data has its value only now
         await persistently(lambda: self._runs.describe(run_id, self._fence, device=trained.device, config=used))
         return trained
