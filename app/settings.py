@@ -89,6 +89,9 @@ class Settings(BaseSettings):
         {"view": 1.0, "like": 1.0, "enroll": 1.0, "complete": 1.0, "dislike": 0.0, "drop": 0.0},
         description="Accepted interaction types and their edge weights; 0 keeps a course out of graph and list",
     )
+    half_life_days: PositiveFloat | None = Field(
+        None, description="Days after which an interaction weighs half; unset: it weighs the same for ever"
+    )
     auto_train: bool = Field(True, description="Whether the worker retrains by itself when data changed")
     train_after_changes: PositiveInt = Field(1000, description="Changes since the last snapshot that start a run")
     train_after_seconds: PositiveFloat = Field(

@@ -23,6 +23,7 @@ ARRAYS = {  # name in the contents, and file: its dtype, little-endian whatever 
 }
 OPTIONAL_ARRAYS = {  # the same, and None when there is no such file
     "item_messages": "<f4",
+    "seen_weights": "<f4",
     "top_items": "<i4",
     "top_scores": "<f4",
 }

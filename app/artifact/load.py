@@ -135,6 +135,7 @@ def _verify_shapes(arrays: Mapping[str, Any], manifest: Manifest, n_users: int, 
         "seen_indptr": (n_users + 1,),
         "seen_items": (n_seen,),
         "seen_types": (n_seen,),
+        "seen_weights": (n_seen,),
         "popularity": (n_items,),
         "user_degrees": (n_users,),
         "item_degrees": (n_items,),
@@ -153,8 +154,8 @@ def _verify_numbers(arrays: Mapping[str, Any]) -> None:
     for name in ("user_vectors", "item_vectors", "initial_item", "item_messages", "top_scores"):
         if name in arrays and arrays[name].size and not np.abs(arrays[name]).max() <= LARGEST:  # also when it is NaN
             raise ArtifactError(file_name(name), f"holds a number that is not finite or larger than {LARGEST:g}")
-    for name in ("popularity", "user_degrees", "item_degrees"):
-        if not ((arrays[name] >= 0) & np.isfinite(arrays[name])).all():
+    for name in ("popularity", "user_degrees", "item_degrees", "seen_weights"):
+        if name in arrays and not ((arrays[name] >= 0) & np.isfinite(arrays[name])).all():
             raise ArtifactError(file_name(name), "holds a number that is negative or not finite")
 
 

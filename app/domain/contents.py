@@ -24,6 +24,7 @@ class ArtifactContents:
     seen: the S known (user, item) pairs, those with weight 0 too, as a CSR: the items of user u are
     ``seen_items[seen_indptr[u]:seen_indptr[u + 1]]``, ascending.  seen_indptr: (U + 1,) int64.  seen_items: (S,) int32.
     seen_types: (S,) uint32, bit t is set when the user did ``types[t]`` with the item.
+    seen_weights: (S,) float32, the edge weights in training, 0: no edge.  None: they follow from the types alone.
     popularity: (I,) float32, number of users with an edge to the item.
     user_degrees, item_degrees: (U,) and (I,) float64, sums of edge weights.
     type_weights: edge weight of each type; a pair weighs the most that one of its types does.
@@ -54,6 +55,7 @@ class ArtifactContents:
     top_items: NDArray[np.int32] | None = None
     top_scores: NDArray[np.float32] | None = None
     content: ContentMap | None = None
+    seen_weights: NDArray[np.float32] | None = None
 
     @classmethod
     def from_snapshot(
@@ -71,9 +73,8 @@ class ArtifactContents:
                 f"vectors of {len(embeddings.user_vectors)} users and {len(embeddings.item_vectors)} items "
                 f"were given; wanted {n_users} and {n_items}"
             )
-        users, items, types = _pairs(snapshot)
+        users, items, types, edge_weights = _pairs(snapshot, weights)
         type_weights = tuple(float(weights.get(name, 1.0)) for name in snapshot.types)  # as Snapshot.edge_weights
-        edge_weights = pair_weights(types, type_weights)
         return cls(
             users=snapshot.users,
             items=snapshot.items,
@@ -91,6 +92,7 @@ class ArtifactContents:
             n_interactions=len(snapshot.user_rows),
             cluster_time=snapshot.cluster_time,
             data_fingerprint=data_fingerprint(snapshot),
+            seen_weights=None if snapshot.half_life_days is None else edge_weights,
             own_weight=embeddings.own_weight,
             item_messages=embeddings.item_messages,
         )
@@ -125,6 +127,7 @@ def data_fingerprint(snapshot: Snapshot) -> str:
     for features in (snapshot.user_features, snapshot.item_features):
         _update(digest, features.rows)
         _update(digest, features.values)
+    digest.update(f"{snapshot.half_life_days}".encode())
     for words in (snapshot.user_words, snapshot.item_words):
         if words is not None:
             digest.update(words.digest.encode())
@@ -137,12 +140,15 @@ def _update(digest: "hashlib._Hash", array: NDArray[np.generic]) -> None:
     digest.update(little.tobytes())
 
 
-def _pairs(snapshot: Snapshot) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.uint32]]:
-    """User row, item row and types of each known pair, in order."""
+def _pairs(
+    snapshot: Snapshot, weights: Mapping[str, float]
+) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.uint32], NDArray[np.float32]]:
+    """User row, item row, types and edge weight of each known pair, in order."""
     keys = snapshot.user_rows.astype(np.int64) * len(snapshot.items) + snapshot.item_rows
     starts = np.flatnonzero(np.diff(keys, prepend=-1))  # the snapshot is sorted by (user, item)
     if not len(starts):
-        return np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0, np.uint32)
+        return np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0, np.uint32), np.empty(0, np.float32)
     bits = np.uint32(1) << snapshot.type_codes.astype(np.uint32)
     types = np.bitwise_or.reduceat(bits, starts)
-    return snapshot.user_rows[starts].astype(np.int64), snapshot.item_rows[starts], types
+    edge_weights = np.maximum.reduceat(snapshot.edge_weights(weights), starts)
+    return snapshot.user_rows[starts].astype(np.int64), snapshot.item_rows[starts], types, edge_weights

@@ -53,6 +53,12 @@ class ServingIndex:
         """What the user had done with each of ``seen_items``; bit t stands for ``contents.types[t]``."""
         return self.contents.seen_types[self._seen(user_id)]
 
+    def seen_weights(self, user_id: str) -> NDArray[np.float32]:
+        """Edge weights of ``seen_items`` in training; the model has them."""
+        weights = self.contents.seen_weights
+        assert weights is not None
+        return weights[self._seen(user_id)]
+
     def seen_pair(self, user_id: str, course_id: str) -> int:
         """What the user had done with one course, as a bitmask; 0: nothing, or the model does not know them."""
         row = self.items.row(course_id)

@@ -37,7 +37,9 @@ MILLISECOND = timedelta(milliseconds=1)
 Columns = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.uint8], NDArray[np.int64]]
 
 
-def read_snapshot(uri: str, database_name: str, types: Sequence[str]) -> Snapshot:
+def read_snapshot(
+    uri: str, database_name: str, types: Sequence[str], *, half_life_days: float | None = None
+) -> Snapshot:
     """All users, courses and interactions, as they are now or later than ``cluster_time``.
 
     types: interaction types whose codes come first, in this order; others that are stored follow.
@@ -77,6 +79,7 @@ def read_snapshot(uri: str, database_name: str, types: Sequence[str]) -> Snapsho
         item_features=item_features,
         user_words=user_words,
         item_words=item_words,
+        half_life_days=half_life_days,
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from app import __version__
 from app.artifact.manifest import Description
@@ -47,6 +47,7 @@ class Recipe:
     models_kept: int
     cache_dir: Path
     checkpoint_seconds: float
+    half_life_days: float | None
 
     def scope(self, snapshot: Snapshot) -> str:
         """Name of all that a run's result depends on, the machine apart."""
@@ -119,7 +120,13 @@ class Cycle:
     async def _read(self) -> Snapshot:
         recipe = self._recipe
         return await persistently(
-            lambda: asyncio.to_thread(read_snapshot, recipe.mongodb_uri, recipe.mongodb_database, tuple(recipe.weights))
+            lambda: asyncio.to_thread(
+                read_snapshot,
+                recipe.mongodb_uri,
+                recipe.mongodb_database,
+                tuple(recipe.weights),
+                half_life_days=recipe.half_life_days,
+            )
         )
 
     async def _describe(self, run_id: str, snapshot: Snapshot) -> None:
@@ -153,9 +160,13 @@ class Cycle:
             raise
         finally:
             await checkpoints.close()
-        used = trained.recipe.as_dict()  # what was left to loss and data has its value only now
+        used = self._used(trained)  # what was left to loss and data has its value only now
         await persistently(lambda: self._runs.describe(run_id, self._fence, device=trained.device, config=used))
         return trained
+
+    def _used(self, trained: TrainedModel) -> dict[str, Any]:
+        half_life = self._recipe.half_life_days
+        return trained.recipe.as_dict() | ({} if half_life is None else {"half_life_days": half_life})
 
     async def _publish(self, run_id: str, snapshot: Snapshot, trained: TrainedModel) -> str:
         """Write the artifact aside, store its files, and move the pointer last."""
@@ -167,7 +178,7 @@ class Cycle:
             run_id=run_id,
             created_at=datetime.now(UTC),
             code_version=__version__,
-            config=trained.recipe.as_dict(),
+            config=self._used(trained),
             seed=trained.recipe.seed,
             device=trained.device,
             metrics=trained.metrics,

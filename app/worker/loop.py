@@ -158,6 +158,7 @@ def recipe_from(settings: Settings) -> Recipe:
         weights=settings.interaction_weights,
         config=TrainingConfig(**{name: getattr(settings, name) for name in TrainingConfig.__dataclass_fields__}),
         models_kept=settings.models_kept,
+        half_life_days=settings.half_life_days,
         checkpoint_seconds=settings.checkpoint_seconds,
         cache_dir=settings.cache_dir,
     )

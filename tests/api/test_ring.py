@@ -141,6 +141,21 @@ async def test_a_user_met_after_training_is_folded_in(settings: Settings) -> Non
         assert (await client.get("/recommendations/stranger")).json()["source"] == "popular"
 
 
+async def test_with_a_half_life_what_is_old_counts_less(toy_settings: Settings) -> None:
+    """The model says with what it was made, and what comes after it is folded in."""
+    settings = toy_settings.model_copy(update={"half_life_days": 30.0})
+    times = {"c0": "2020-01-01T00:00:00Z", "c1": "2024-01-01T00:00:00Z"}
+    async with api(settings) as client, worker(settings):
+        await load_toy(client)
+        rows = [{"user_id": "u4", "course_id": course, "timestamp": time} for course, time in times.items()]
+        await client.post("/interactions", json=rows)
+        run = await train(client)
+        assert (run["status"], run["config"]["half_life_days"]) == ("succeeded", 30.0)
+        assert (await client.get("/models/current")).json()["config"] == run["config"]
+        await client.post("/interactions", json={"user_id": "u4", "course_id": "c9"})
+        assert (await client.get("/recommendations/u4")).json()["source"] == "model"
+
+
 async def test_what_words_say_places_new_courses_and_people(settings: Settings) -> None:
     """Half the people take law, half take art.  Nobody has taken the first two courses, and two came after training."""
     labels = ("law", "art")

@@ -59,6 +59,11 @@ async def test_rows_are_sorted_and_say_what_is_stored(database: Database, mongod
     np.testing.assert_array_equal(snapshot.timestamps - int(DAY_0.timestamp() * 1000), milliseconds)
 
 
+async def test_the_half_life_is_handed_on(database: Database, mongodb_uri: str) -> None:
+    assert read_snapshot(mongodb_uri, database.name, TYPES).half_life_days is None
+    assert read_snapshot(mongodb_uri, database.name, TYPES, half_life_days=3.0).half_life_days == 3.0
+
+
 async def test_types_that_are_no_longer_configured_follow(database: Database, mongodb_uri: str) -> None:
     rows = [Interaction(user_id="u", course_id=c, type=t) for c, t in (("a", "old"), ("b", "enroll"), ("c", "ancient"))]
     await InteractionStore(database).write_many(rows, auto_create=True)
