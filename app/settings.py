@@ -29,7 +29,8 @@ def _parse_weights(value: Any) -> Any:
     return {name.strip(): float(weight) for name, weight in pairs}
 
 
-Weights = Annotated[dict[str, NonNegativeFloat], NoDecode, BeforeValidator(_parse_weights)]
+Weight = Annotated[float, Field(ge=0, le=1_000_000)]  # ratios matter, and these leave room in 32 bits
+Weights = Annotated[dict[str, Weight], NoDecode, BeforeValidator(_parse_weights)]
 
 
 class Settings(BaseSettings):

@@ -29,6 +29,7 @@ from app.store.courses import FACTS, course_facts
 from app.store.keys import SEPARATOR
 
 BATCH = 20_000  # interactions; larger is not faster
+LARGEST_FEATURE = 1e15  # inner products of larger ones overflow 32 bits
 TIMEOUT_SECONDS = 30.0  # for a server to be there; an election takes about 12
 
 EPOCH = datetime(1970, 1, 1)  # the driver is told to give UTC times without a zone
@@ -144,8 +145,10 @@ def _stack(vectors: Sequence[tuple[str, NDArray[np.float32]]], vocabulary: Vocab
             raise InvalidFeaturesError(
                 kind, record_id, f"are {len(vector)} numbers, those of {first_id!r} {len(first)}"
             )
-        if not np.isfinite(vector).all():
-            raise InvalidFeaturesError(kind, record_id, "hold a number that is not finite or too large for 32 bits")
+        if not np.abs(vector).max() <= LARGEST_FEATURE:  # also when it is NaN
+            raise InvalidFeaturesError(
+                kind, record_id, f"hold a number that is not finite or above {LARGEST_FEATURE:g}"
+            )
     return Features(vocabulary.rows(record_id for record_id, _ in vectors), np.stack([vector for _, vector in vectors]))
 
 

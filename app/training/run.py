@@ -14,6 +14,7 @@ from app.graph.bipartite import BipartiteGraph
 from app.graph.content import Content, LearnEncoder, contents_of, with_content
 from app.training.baselines import item_cosine_scores, popular_scores
 from app.training.checkpoint import Checkpoints
+from app.training.collapse import check_not_collapsed
 from app.training.config import Recipe, TrainingConfig
 from app.training.evaluate import evaluate, model_scores
 from app.training.fit import check_learnable, fit
@@ -42,7 +43,7 @@ def train(
     learn_encoder: makes numbers of words; one that remembers saves the time.
     checkpoints: keep what both fits have done, for when the run is broken off.
     on_epoch counts both fits through.  With too few interactions to hold any out there is one fit of all epochs.
-    Raises NothingToLearnError, CancelledError, DivergedError, UnusableDeviceError.
+    Raises NothingToLearnError, CancelledError, DivergedError, CollapsedError, UnusableDeviceError.
     """
     began = time.perf_counter()
     graph = BipartiteGraph.from_snapshot(snapshot, weights)
@@ -138,6 +139,7 @@ def _model(
     metrics: Mapping[str, Metrics] = MappingProxyType({}),
 ) -> TrainedModel:
     unjudged = Verdict(True, f"not judged: {LEAST_HELD_OUT} interactions to hold out are needed, and there were fewer")
+    check_not_collapsed(final)
     embeddings, content_map = _placed(final.embeddings, graph, contents)
     return TrainedModel(
         embeddings=embeddings,

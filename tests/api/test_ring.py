@@ -141,6 +141,19 @@ async def test_a_user_met_after_training_is_folded_in(settings: Settings) -> Non
         assert (await client.get("/recommendations/stranger")).json()["source"] == "popular"
 
 
+@pytest.mark.parametrize(("change", "slug"), [({"learning_rate": 1e30}, "diverged"), ({"l2_weight": 1e4}, "collapsed")])
+async def test_a_run_that_fails_leaves_the_old_model(settings: Settings, change: dict[str, float], slug: str) -> None:
+    async with api(settings) as client:
+        await load_toy(client)
+        async with worker(settings):
+            model_id = (await train(client))["model_id"]
+        async with worker(settings.model_copy(update=change)):
+            run = await train(client)
+        assert (run["status"], run["error"]["type"], run["model_id"]) == ("failed", slug, None)
+        assert (await client.get("/models/current")).json()["model_id"] == model_id
+        assert (await client.get("/recommendations/u1")).json()["model_id"] == model_id
+
+
 async def test_with_a_half_life_what_is_old_counts_less(toy_settings: Settings) -> None:
     """The model says with what it was made, and what comes after it is folded in."""
     settings = toy_settings.model_copy(update={"half_life_days": 30.0})

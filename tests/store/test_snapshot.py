@@ -105,7 +105,8 @@ async def test_features_stand_at_their_rows(database: Database, mongodb_uri: str
     ("features", "problem"),
     [
         ([[1, 2], [3]], "the features of course 'c1' are 1 numbers, those of 'c0' 2"),
-        ([[1, 2], [1e300, 0]], "the features of course 'c1' hold a number that is not finite or too large for 32 bits"),
+        ([[1, 2], [1e300, 0]], "the features of course 'c1' hold a number that is not finite or above 1e[+]15"),
+        ([[1, 2], [0, -1e20]], "the features of course 'c1' hold a number that is not finite or above 1e[+]15"),
     ],
 )
 async def test_features_that_cannot_be_used_name_the_record(
