@@ -36,6 +36,7 @@
         ├── NothingToLearnError         nothing_to_learn
         ├── InvalidFeaturesError        invalid_features
         ├── DivergedError               diverged
+        ├── CollapsedError              collapsed
         └── CancelledError              cancelled (ends as `cancelled`)
 """
 
@@ -329,6 +330,19 @@ class DivergedError(TrainingError):
     """The loss or the vectors stopped being finite numbers."""
 
     slug = "diverged"
+
+
+class CollapsedError(TrainingError):
+    """The vectors shrank until all scores were the same."""
+
+    slug = "collapsed"
+
+    def __init__(self, spread: float, loss: float) -> None:
+        super().__init__(
+            f"the vectors shrank to nothing (a user's scores differ by {spread:.1e}, the loss stayed at {loss:.3f}): "
+            "nobody's choices tell anything of anybody else's, or l2_weight is too large; less of it, more "
+            "interactions or loss=bpr may help"
+        )
 
 
 class CancelledError(TrainingError):

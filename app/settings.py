@@ -29,7 +29,8 @@ def _parse_weights(value: Any) -> Any:
     return {name.strip(): float(weight) for name, weight in pairs}
 
 
-Weights = Annotated[dict[str, NonNegativeFloat], NoDecode, BeforeValidator(_parse_weights)]
+Weight = Annotated[float, Field(ge=0, le=1_000_000)]  # ratios matter, and these leave room in 32 bits
+Weights = Annotated[dict[str, Weight], NoDecode, BeforeValidator(_parse_weights)]
 
 
 class Settings(BaseSettings):
@@ -106,6 +107,9 @@ class Settings(BaseSettings):
         {"view": 1.0, "like": 1.0, "enroll": 1.0, "complete": 1.0, "dislike": 0.0, "drop": 0.0},
         description="Accepted interaction types and their edge weights; 0 keeps a course out of graph and list",
     )
+    half_life_days: PositiveFloat | None = Field(
+        None, description="Days after which an interaction weighs half; unset: it weighs the same for ever"
+    )
     auto_train: bool = Field(True, description="Whether the worker retrains by itself when data changed")
     train_after_changes: PositiveInt = Field(1000, description="Changes since the last snapshot that start a run")
     train_after_seconds: PositiveFloat = Field(
@@ -114,6 +118,9 @@ class Settings(BaseSettings):
     train_quiet_seconds: NonNegativeFloat = Field(
         10.0,
         description="Seconds without a change before an automatic run starts, so that a bulk load is over",
+    )
+    checkpoint_seconds: NonNegativeFloat = Field(
+        60.0, description="Seconds between two checkpoints, from which a run goes on when its worker died; 0: none"
     )
     models_kept: PositiveInt = Field(5, description="Newest models kept for roll-back")
     lease_seconds: float = Field(

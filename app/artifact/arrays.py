@@ -23,11 +23,19 @@ ARRAYS = {  # name in the contents, and file: its dtype, little-endian whatever 
 }
 OPTIONAL_ARRAYS = {  # the same, and None when there is no such file
     "item_messages": "<f4",
+    "seen_weights": "<f4",
     "top_items": "<i4",
     "top_scores": "<f4",
     "filter_starts": "<i8",
     "filter_items": "<i4",
     "filter_values": "<f4",
+}
+CONTENT_ARRAYS = {  # the map from words to vectors; all, or none where there is no map
+    "content_tokens": "<u4",
+    "content_rarities": "<f4",
+    "content_directions": "<f4",
+    "content_weights": "<f4",
+    "content_offset": "<f4",
 }
 ID_ARRAYS = {
     "user_ids": "|u1",
@@ -49,6 +57,11 @@ def to_arrays(contents: ArtifactContents) -> dict[str, Array]:
         for name, dtype in (ARRAYS | OPTIONAL_ARRAYS).items()
         if name in ARRAYS or getattr(contents, name) is not None
     }
+    if (content := contents.content) is not None:
+        encoder = content.encoder
+        parts = (encoder.tokens, encoder.rarities, encoder.directions, content.weights, content.offset)
+        for (name, dtype), part in zip(CONTENT_ARRAYS.items(), parts, strict=True):
+            arrays[name] = np.ascontiguousarray(part, np.dtype(dtype))
     for side, vocabulary in (("user", contents.users), ("item", contents.items)):
         blob, offsets = pack_ids(vocabulary.ids)
         arrays[f"{side}_ids"], arrays[f"{side}_id_offsets"] = blob, offsets.astype("<i8")

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from app.artifact.arrays import ARRAYS, ID_ARRAYS, OPTIONAL_ARRAYS, Array, file_name, unpack_ids
+from app.artifact.arrays import ARRAYS, CONTENT_ARRAYS, ID_ARRAYS, OPTIONAL_ARRAYS, Array, file_name, unpack_ids
 from app.artifact.manifest import MANIFEST, FileFacts, Manifest
+from app.domain.content import ContentMap, Encoder
 from app.domain.contents import ArtifactContents
 from app.domain.vocabulary import Vocabulary
 from app.errors import ArtifactError
@@ -41,8 +42,9 @@ def load_artifact(directory: Path) -> Artifact:
     manifest = Manifest.from_dict(_read_manifest(directory))
     for name, facts in manifest.files.items():
         _verify_bytes(directory, name, facts)
-    optional = {name: dtype for name, dtype in OPTIONAL_ARRAYS.items() if file_name(name) in manifest.files}
-    wanted = ARRAYS | ID_ARRAYS | optional
+    optional = OPTIONAL_ARRAYS | CONTENT_ARRAYS
+    there = {name: dtype for name, dtype in optional.items() if file_name(name) in manifest.files}
+    wanted = ARRAYS | ID_ARRAYS | there
     arrays = {name: _map(directory, name, dtype, manifest) for name, dtype in wanted.items()}
     users, items = (_vocabulary(arrays, side) for side in ("user", "item"))
     _verify_shapes(arrays, manifest, len(users), len(items))
@@ -50,6 +52,7 @@ def load_artifact(directory: Path) -> Artifact:
     _verify_seen(arrays, manifest, len(items))
     _verify_top(arrays, len(items))
     _verify_filter(arrays, len(items))
+    _verify_content(arrays, manifest.embedding_size)
     contents: dict[str, Any] = {name: arrays.get(name) for name in ARRAYS | OPTIONAL_ARRAYS}
     return Artifact(
         manifest,
@@ -62,6 +65,7 @@ def load_artifact(directory: Path) -> Artifact:
             cluster_time=manifest.cluster_time,
             data_fingerprint=manifest.data_fingerprint,
             own_weight=manifest.own_weight,
+            content=_content(arrays),
             **contents,
         ),
     )
@@ -132,6 +136,7 @@ def _verify_shapes(arrays: Mapping[str, Any], manifest: Manifest, n_users: int, 
         "seen_indptr": (n_users + 1,),
         "seen_items": (n_seen,),
         "seen_types": (n_seen,),
+        "seen_weights": (n_seen,),
         "popularity": (n_items,),
         "user_degrees": (n_users,),
         "item_degrees": (n_items,),
@@ -153,8 +158,8 @@ def _verify_numbers(arrays: Mapping[str, Any]) -> None:
     for name in ("user_vectors", "item_vectors", "initial_item", "item_messages", "top_scores", "filter_values"):
         if name in arrays and arrays[name].size and not np.abs(arrays[name]).max() <= LARGEST:  # also when it is NaN
             raise ArtifactError(file_name(name), f"holds a number that is not finite or larger than {LARGEST:g}")
-    for name in ("popularity", "user_degrees", "item_degrees"):
-        if not ((arrays[name] >= 0) & np.isfinite(arrays[name])).all():
+    for name in ("popularity", "user_degrees", "item_degrees", "seen_weights"):
+        if name in arrays and not ((arrays[name] >= 0) & np.isfinite(arrays[name])).all():
             raise ArtifactError(file_name(name), "holds a number that is negative or not finite")
 
 
@@ -189,6 +194,32 @@ def _ascending(starts: Any, items: Any) -> bool:
     boundaries = starts[1:-1]
     rises[boundaries[(boundaries > 0) & (boundaries < len(items))] - 1] = True  # between two rows
     return bool(rises.all())
+
+
+def _verify_content(arrays: Mapping[str, Any], size: int) -> None:
+    found = [name for name in CONTENT_ARRAYS if name in arrays]
+    if not found:
+        return
+    if len(found) < len(CONTENT_ARRAYS):
+        raise ArtifactError(MANIFEST, f"names {found}; wanted all of {[*CONTENT_ARRAYS]} or none")
+    tokens = arrays["content_tokens"]
+    n_tokens, n_directions = len(tokens), arrays["content_directions"].shape[-1]
+    wanted = ((n_tokens,), (n_tokens,), (n_tokens, n_directions), (n_directions, size), (size,))
+    for name, shape in zip(CONTENT_ARRAYS, wanted, strict=True):
+        if arrays[name].shape != shape:
+            raise ArtifactError(file_name(name), f"has shape {arrays[name].shape}; wanted {shape}")
+    if not n_tokens or (tokens[1:] <= tokens[:-1]).any():
+        raise ArtifactError(file_name("content_tokens"), "is empty or not ascending")
+    for name in ("content_rarities", "content_directions", "content_weights", "content_offset"):
+        if not np.isfinite(arrays[name]).all():
+            raise ArtifactError(file_name(name), "holds a number that is not finite")
+
+
+def _content(arrays: Mapping[str, Any]) -> ContentMap | None:
+    if "content_tokens" not in arrays:
+        return None
+    tokens, rarities, directions, weights, offset = (arrays[name] for name in CONTENT_ARRAYS)
+    return ContentMap(Encoder(tokens, rarities, directions), weights, offset)
 
 
 def _verify_seen(arrays: Mapping[str, Any], manifest: Manifest, n_items: int) -> None:

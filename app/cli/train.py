@@ -56,7 +56,7 @@ async def _train(settings: Settings) -> Run:
         runs, lease = RunStore(db), Lease(db, holder_name(), settings.lease_seconds)
         fence = await lease.acquire()
         if fence is not None:
-            await runs.fail_orphans(fence, "the worker that ran it died or lost its lease")
+            await runs.take_over_orphans(fence, "the worker that ran it died or lost its lease")
         try:
             run = await runs.request("command", recipe.config.as_dict())
         except RunInProgressError as error:

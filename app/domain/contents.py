@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from app.domain.content import ContentMap
 from app.domain.embeddings import Embeddings
 from app.domain.interactions import Snapshot
 from app.domain.item_filter import ItemFilter
@@ -24,12 +25,14 @@ class ArtifactContents:
     seen: the S known (user, item) pairs, those with weight 0 too, as a CSR: the items of user u are
     ``seen_items[seen_indptr[u]:seen_indptr[u + 1]]``, ascending.  seen_indptr: (U + 1,) int64.  seen_items: (S,) int32.
     seen_types: (S,) uint32, bit t is set when the user did ``types[t]`` with the item.
+    seen_weights: (S,) float32, the edge weights in training, 0: no edge.  None: they follow from the types alone.
     popularity: (I,) float32, number of users with an edge to the item.
     user_degrees, item_degrees: (U,) and (I,) float64, sums of edge weights.
     type_weights: edge weight of each type; a pair weighs the most that one of its types does.
     top_items, top_scores: (U, L) int32 and float32, the best unseen items of each user, best first, see ``top_lists``;
     a row with fewer ends in -1.  None: they were not computed.
     filter_starts, filter_items, filter_values: the item filter, see ItemFilter; None: the model has none.
+    content: vectors of courses that are newer than the model, from their words; None: too few to learn from.
     cluster_time: replaying the changes from there gives the present state; see Snapshot.
     """
 
@@ -56,6 +59,8 @@ class ArtifactContents:
     filter_starts: NDArray[np.int64] | None = None
     filter_items: NDArray[np.int32] | None = None
     filter_values: NDArray[np.float32] | None = None
+    content: ContentMap | None = None
+    seen_weights: NDArray[np.float32] | None = None
 
     @classmethod
     def from_snapshot(
@@ -77,9 +82,8 @@ class ArtifactContents:
                 f"vectors of {len(embeddings.user_vectors)} users and {len(embeddings.item_vectors)} items "
                 f"were given; wanted {n_users} and {n_items}"
             )
-        users, items, types = _pairs(snapshot)
+        users, items, types, edge_weights = _pairs(snapshot, weights)
         type_weights = tuple(float(weights.get(name, 1.0)) for name in snapshot.types)  # as Snapshot.edge_weights
-        edge_weights = pair_weights(types, type_weights)
         return cls(
             users=snapshot.users,
             items=snapshot.items,
@@ -97,6 +101,7 @@ class ArtifactContents:
             n_interactions=len(snapshot.user_rows),
             cluster_time=snapshot.cluster_time,
             data_fingerprint=data_fingerprint(snapshot),
+            seen_weights=None if snapshot.half_life_days is None else edge_weights,
             own_weight=embeddings.own_weight,
             item_messages=embeddings.item_messages,
             filter_starts=item_filter.starts if item_filter else None,
@@ -132,7 +137,7 @@ def pair_weights(types: NDArray[np.uint32], type_weights: tuple[float, ...]) -> 
 
 
 def data_fingerprint(snapshot: Snapshot) -> str:
-    """SHA-256 of users, courses, interactions and features; equal for equal ones, whatever the order of the types."""
+    """SHA-256 of all data and words; equal for equal ones, whatever the order of the types."""
     digest = hashlib.sha256()
     names = sorted({snapshot.types[code] for code in np.unique(snapshot.type_codes)})
     codes = np.array([names.index(name) if name in names else 0 for name in snapshot.types] or [0], np.uint8)
@@ -146,6 +151,10 @@ def data_fingerprint(snapshot: Snapshot) -> str:
     for features in (snapshot.user_features, snapshot.item_features):
         _update(digest, features.rows)
         _update(digest, features.values)
+    digest.update(f"{snapshot.half_life_days}".encode())
+    for words in (snapshot.user_words, snapshot.item_words):
+        if words is not None:
+            digest.update(words.digest.encode())
     return digest.hexdigest()
 
 
@@ -155,12 +164,15 @@ def _update(digest: "hashlib._Hash", array: NDArray[np.generic]) -> None:
     digest.update(little.tobytes())
 
 
-def _pairs(snapshot: Snapshot) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.uint32]]:
-    """User row, item row and types of each known pair, in order."""
+def _pairs(
+    snapshot: Snapshot, weights: Mapping[str, float]
+) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.uint32], NDArray[np.float32]]:
+    """User row, item row, types and edge weight of each known pair, in order."""
     keys = snapshot.user_rows.astype(np.int64) * len(snapshot.items) + snapshot.item_rows
     starts = np.flatnonzero(np.diff(keys, prepend=-1))  # the snapshot is sorted by (user, item)
     if not len(starts):
-        return np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0, np.uint32)
+        return np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0, np.uint32), np.empty(0, np.float32)
     bits = np.uint32(1) << snapshot.type_codes.astype(np.uint32)
     types = np.bitwise_or.reduceat(bits, starts)
-    return snapshot.user_rows[starts].astype(np.int64), snapshot.item_rows[starts], types
+    edge_weights = np.maximum.reduceat(snapshot.edge_weights(weights), starts)
+    return snapshot.user_rows[starts].astype(np.int64), snapshot.item_rows[starts], types, edge_weights

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 class Embeddings:
     """Vectors whose inner product is the score of a user and an item.
 
-    user_vectors: (U, D) float32.  item_vectors: (I, D) float32.  initial_item: (I, D) float32, the trained layer 0
-    of the items, from which users met later are folded in.
+    user_vectors: (U, D) float32, zeros for a user of whom nothing is known.  item_vectors: (I, D) float32.
+    initial_item: (I, D) float32, the trained layer 0 of the items, from which users met later are folded in.
     item_messages, own_weight: what a user's vector is made of, e_u = own_weight E0_u + sum_i n_ui item_messages_i over
     the user's edges, n_ui = w_ui / sqrt(d_u d_i).  item_messages: (I, D) float32, of layers 0..K-1 the sum that
     ``item_vectors`` has of layers 0..K; own_weight: weight of layer 0, 1 for `sum` and 1 / (K + 1) for `mean`.

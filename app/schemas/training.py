@@ -46,7 +46,7 @@ class Run(BaseModel):
     trigger: Trigger = Field(
         description="Asked for by a caller, by changed data, by elapsed time, or on a command line"
     )
-    cancel_requested: bool = Field(False, description="The run stops at its next epoch")
+    cancel_requested: bool = Field(False, description="The run stops at its next step")
     progress: Progress | None = None
     losses: list[float] = Field([], description="Mean loss of each epoch")
     metrics: Metrics | None = Field(

@@ -1,68 +1,38 @@
-"""What labels tell: vectors of courses that came after the model, and edges of interests."""
+"""What words tell: vectors of courses that came after the model, and edges of interests."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from app.domain.content import ContentMap
 from app.domain.courses import CourseFacts
-from app.serving.catalogue import CatalogueView, labels_of
+from app.domain.words import words_of_courses
+from app.serving.catalogue import CatalogueView
 from app.serving.fold_in import Edges
-from app.serving.index import ServingIndex
 from app.serving.options import Field
 
-LEAST_TAKERS = 10  # of a course whose trained vector is worth learning from
-MOST_LABELS = 2_000  # the most usual ones; the fit costs their third power, a second at 2,000
-RIDGE = 10.0
-
-Label = tuple[Field, str]
 FIELDS: tuple[Field, ...] = get_args(Field)
 
 
-@dataclass(frozen=True, slots=True)
-class ContentMap:
-    """A ridge regression from labels to trained item vectors: v = mean + sum of the labels' rows of ``weights``.
+class NewCourses:
+    """The model's map from words to vectors, for courses that it was not trained with; each is asked once.
 
-    columns: row of each label.  weights: (L, D) float64.  mean: (D,) float64.
+    Of a new course the labels and the title are known here; its description counts from the next training on.
     """
 
-    columns: Mapping[Label, int]
-    weights: NDArray[np.float64]
-    mean: NDArray[np.float64]
+    def __init__(self, content: ContentMap) -> None:
+        self._content = content
+        self._vectors: dict[CourseFacts, NDArray[np.float32]] = {}  # of the courses of the last call
 
-    @classmethod
-    def fit(cls, index: ServingIndex, view: CatalogueView) -> "ContentMap | None":
-        """Learn from the model's well-known courses, with their present labels; None when there are none.
-
-        min_W |X W - (V - mean)|^2 + RIDGE |W|^2, X (C, L) with 1 where a course has a label.
-        """
-        learned = [row for row in np.flatnonzero(index.contents.popularity >= LEAST_TAKERS).tolist() if view.facts(row)]
-        labels = [_labels(view.facts(row)) for row in learned]
-        counts: dict[Label, int] = {}
-        for label in (label for own in labels for label in own):
-            counts[label] = counts.get(label, 0) + 1
-        usual = sorted((label for label in counts if counts[label] > 1), key=lambda label: (-counts[label], label))
-        columns = {label: column for column, label in enumerate(usual[:MOST_LABELS])}
-        if not columns:
-            return None
-        has = np.zeros((len(learned), len(columns)))  # (C, L)
-        for place, own in enumerate(labels):
-            has[place, [columns[label] for label in own if label in columns]] = 1.0
-        vectors = index.item_vectors[learned].astype(np.float64)  # (C, D)
-        mean = vectors.mean(axis=0)
-        weights = np.linalg.solve(has.T @ has + RIDGE * np.eye(len(columns)), has.T @ (vectors - mean))
-        return cls(columns, weights, mean)
-
-    def vectors(self, courses: Sequence[CourseFacts | None]) -> NDArray[np.float32]:
-        """(C, D); zeros for a course that has no known label, which is then neither liked nor disliked."""
-        found = np.zeros((len(courses), len(self.mean)))
-        for place, facts in enumerate(courses):
-            columns = [self.columns[label] for label in _labels(facts) if label in self.columns]
-            if columns:
-                found[place] = self.mean + self.weights[columns].sum(axis=0)
-        return found.astype(np.float32)
+    def vectors(self, courses: Sequence[CourseFacts]) -> NDArray[np.float32]:
+        """(C, D); zeros for a course whose words say nothing, which is then neither liked nor disliked."""
+        unknown = [facts for facts in dict.fromkeys(courses) if facts not in self._vectors]
+        found = self._content.vectors(words_of_courses(unknown))
+        known = self._vectors | dict(zip(unknown, found, strict=True))
+        self._vectors = {facts: known[facts] for facts in courses}
+        return np.stack([known[facts] for facts in courses])
 
 
 def known_edges(view: CatalogueView, course_ids: Collection[str], interests: Mapping[str, float]) -> Edges:
@@ -78,11 +48,3 @@ def known_edges(view: CatalogueView, course_ids: Collection[str], interests: Map
             weights[rows] += weight / max(len(rows), 1)
     chosen = np.flatnonzero(weights)
     return Edges(chosen.astype(np.int32), weights[chosen])
-
-
-def _labels(facts: CourseFacts | None) -> list[Label]:
-    return (
-        []
-        if facts is None
-        else [(field, label) for field in FIELDS for label in dict.fromkeys(labels_of(facts, field))]
-    )

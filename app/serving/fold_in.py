@@ -49,7 +49,10 @@ class VectorParts:
 def trained_edges(contents: ArtifactContents, row: int) -> Edges:
     """The edges that a user of the model had in training."""
     of_user = slice(int(contents.seen_indptr[row]), int(contents.seen_indptr[row + 1]))
-    weights = pair_weights(contents.seen_types[of_user], contents.type_weights)
+    if contents.seen_weights is None:
+        weights = pair_weights(contents.seen_types[of_user], contents.type_weights)
+    else:
+        weights = contents.seen_weights[of_user]
     is_edge = weights > 0
     return Edges(contents.seen_items[of_user][is_edge], weights[is_edge].astype(np.float64))
 

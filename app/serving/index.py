@@ -40,9 +40,11 @@ class ServingIndex:
         return cls(artifact.model_id, artifact.contents)
 
     def user_row(self, user_id: str) -> int | None:
-        """Row of a user with a vector that means something: without an edge it is only where training began."""
+        """Row of a user with a vector that means something; without an edge one may have it from content, or zeros."""
         row = self.users.row(user_id)
-        return None if row is None or self.contents.user_degrees[row] == 0 else row
+        if row is None or (self.contents.user_degrees[row] == 0 and not self.contents.user_vectors[row].any()):
+            return None
+        return row
 
     def seen_items(self, user_id: str) -> NDArray[np.int32]:
         """Rows of the items that the user had seen, ascending; none for an unknown user."""
@@ -51,6 +53,12 @@ class ServingIndex:
     def seen_types(self, user_id: str) -> NDArray[np.uint32]:
         """What the user had done with each of ``seen_items``; bit t stands for ``contents.types[t]``."""
         return self.contents.seen_types[self._seen(user_id)]
+
+    def seen_weights(self, user_id: str) -> NDArray[np.float32]:
+        """Edge weights of ``seen_items`` in training; the model has them."""
+        weights = self.contents.seen_weights
+        assert weights is not None
+        return weights[self._seen(user_id)]
 
     def seen_pair(self, user_id: str, course_id: str) -> int:
         """What the user had done with one course, as a bitmask; 0: nothing, or the model does not know them."""

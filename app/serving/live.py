@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from app.domain.changes import ChangeBatch, InteractionChanged, UserChanged
 from app.serving.catalogue import Catalogue, CatalogueView
-from app.serving.content import ContentMap, known_edges
+from app.serving.content import NewCourses, known_edges
 from app.serving.explain import explain
 from app.serving.filters import allowed_rows, without
 from app.serving.fold_in import new_parts
@@ -27,7 +27,7 @@ BLOCK_SCORES = 2**20  # scores computed at once for many users, 4 MiB
 class LiveModel:
     """One model, its overlay, and the catalogue as it is.
 
-    content: learned from the same model; with it courses that are newer than the model are scored too.
+    Courses that are newer than the model are scored too, if the model has a content map.
     Not for several threads: what is told and what is asked must take turns, as on an event loop.
     """
 
@@ -36,21 +36,21 @@ class LiveModel:
         index: ServingIndex,
         catalogue: Catalogue,
         overlay: Overlay | None = None,
-        content: ContentMap | None = None,
     ) -> None:
         self.index = index
         self.overlay = overlay or Overlay(index)
         self.users = UserVectors(index, self.overlay)
-        self._catalogue, self._content = catalogue, content
+        self._catalogue = catalogue
+        self._new_courses = None if index.contents.content is None else NewCourses(index.contents.content)
         self._popularity = np.log1p(index.contents.popularity.astype(np.float64))
         self._lists = TopLists(index)
-        self._shelf = Shelf(index, CatalogueView(catalogue, index), content)
+        self._shelf = Shelf(index, CatalogueView(catalogue, index), self._new_courses)
 
     @property
     def shelf(self) -> Shelf:
         """The courses as they are now."""
         if self._shelf.view.version != self._catalogue.version:
-            self._shelf = Shelf(self.index, CatalogueView(self._catalogue, self.index), self._content)
+            self._shelf = Shelf(self.index, CatalogueView(self._catalogue, self.index), self._new_courses)
         return self._shelf
 
     def apply(self, batch: ChangeBatch) -> None:

@@ -86,8 +86,9 @@ class Overlay:
 
     def edges(self, user_id: str) -> Edges:
         """What the user has now of the model's items with a weight above 0."""
+        aged = self._aged(user_id)
         found = [
-            (row, self._pair_weight(types))
+            (row, self._pair_weight(types, aged.get(row)))
             for course_id, types in self.types_by_course(user_id).items()
             if (row := self.index.items.row(course_id)) is not None
         ]
@@ -167,8 +168,31 @@ class Overlay:
 
     # ---
 
-    def _pair_weight(self, types: int) -> float:
-        """The largest weight of the types, as in training."""
+    def _aged(self, user_id: str) -> dict[int, tuple[int, float]]:
+        """By item row, what the user had done and its weight in training; empty where weights do not fall with age."""
+        contents = self.index.contents
+        if contents.seen_weights is None or self.forgotten(user_id):
+            return {}
+        types, weights = self.index.seen_types(user_id), self.index.seen_weights(user_id)
+        return dict(
+            zip(
+                self.index.seen_items(user_id).tolist(), zip(types.tolist(), weights.tolist(), strict=True), strict=True
+            )
+        )
+
+    def _pair_weight(self, types: int, aged: tuple[int, float] | None = None) -> float:
+        """The largest weight of the types, as in training.
+
+        aged: types and weight of the pair in training.  What is left of these types has lost as much of its weight as
+        all of them together had; what came since is new.
+        """
+        if aged is not None:
+            before, trained = aged
+            if types == before:
+                return trained
+            whole, kept, new = self._pair_weight(before), types & before, types & ~before
+            left = self._pair_weight(kept) * trained / whole if kept and whole > 0 else 0.0
+            return max(left, self._pair_weight(new) if new else 0.0)
         weight = self._pair_weights.get(types)
         if weight is None:
             weight = max(weight for bit, weight in enumerate(self._weights) if types >> bit & 1)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.serving.catalogue import CatalogueView
-from app.serving.content import ContentMap
+from app.serving.content import NewCourses
 from app.serving.index import ServingIndex
 
 
@@ -17,13 +17,13 @@ class Shelf:
     Courses that are newer than the model have vectors when there is a content map, and no scores without one.
     """
 
-    def __init__(self, index: ServingIndex, view: CatalogueView, content: ContentMap | None) -> None:
+    def __init__(self, index: ServingIndex, view: CatalogueView, new_courses: NewCourses | None) -> None:
         self.view = view
         self._items = index.item_vectors  # (I, D)
-        new = range(view.n_indexed, len(view.ids) if content is not None else view.n_indexed)
+        new = [facts for facts in map(view.facts, range(view.n_indexed, len(view.ids))) if facts is not None]
         self._new = np.zeros((0, index.item_vectors.shape[1]), np.float32)  # (X, D)
-        if content is not None and new:
-            self._new = content.vectors([*map(view.facts, new)])
+        if new_courses is not None and new:
+            self._new = new_courses.vectors(new)
 
     @property
     def has_new(self) -> bool:

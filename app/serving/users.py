@@ -62,10 +62,14 @@ class UserVectors:
         row, parts = self._trained_row(user_id), self.parts(user_id)
         if parts is None:
             return self._trained(row)
-        return UserVector(parts.vector, "fold_in" if row is None else "model")
+        trained = row is not None and self._index.contents.user_degrees[row] > 0
+        return UserVector(parts.vector, "model" if trained else "fold_in" if len(parts.rows) else "content")
 
     def _trained(self, row: int | None) -> UserVector | None:
-        return None if row is None else UserVector(self._index.contents.user_vectors[row], "model")
+        if row is None:
+            return None
+        contents = self._index.contents
+        return UserVector(contents.user_vectors[row], "model" if contents.user_degrees[row] > 0 else "content")
 
     def _trained_row(self, user_id: str) -> int | None:
         return None if self._overlay.forgotten(user_id) else self._index.user_row(user_id)

@@ -21,6 +21,11 @@ def split_key(key: str) -> tuple[str, str, str]:
     return user_id, course_id, type_
 
 
+def prefix_range(start: str) -> Document:
+    """Condition on a key of printable characters: it begins like this."""
+    return {"$gt": start, "$lt": start + chr(0x10FFFF)}
+
+
 def with_prefix(*parts: str) -> Document:
     """Condition on ``_id``: keys that begin with these parts, each of them whole."""
     start = SEPARATOR.join(parts)

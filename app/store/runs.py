@@ -19,6 +19,7 @@ from app.store.records import Page
 from app.store.transactions import in_transaction
 
 PREFIX = "r"
+MOST_TAKEOVERS = 3  # of one run
 ATTEMPTS = 10  # at asking for a run while others end and begin
 WORKER_DIED, WORKER_STOPPED = "worker_died", "worker_stopped"  # types of RunError
 INTERRUPTED = (WORKER_DIED, WORKER_STOPPED)
@@ -129,6 +130,14 @@ class RunStore:
         document = await self._update(run_id, fence, news, {"cancel_requested": 1})  # losses can be many
         return bool(document.get("cancel_requested", False))
 
+    async def cancel_requested(self, run_id: str, fence: int) -> bool:
+        """Whether the run shall stop.  Raises LeaseLostError when it has passed on."""
+        mine = {"_id": _number(run_id), "status": "running", "fence": fence}
+        document = await self._runs.find_one(mine, {"cancel_requested": 1})
+        if document is None:
+            raise LeaseLostError(fence)
+        return bool(document.get("cancel_requested", False))
+
     async def finish(
         self,
         run_id: str,
@@ -149,12 +158,22 @@ class RunStore:
         document = await self._runs.find_one(learned, {"snapshot_time": 1}, sort=[("_id", -1)])
         return None if document is None else int(document["snapshot_time"])
 
-    async def fail_orphans(self, fence: int, detail: str) -> int:
-        """Fail the running runs of holders before this fence; how many there were."""
-        error = RunError(type=WORKER_DIED, detail=detail).model_dump()
+    async def take_over_orphans(self, fence: int, detail: str) -> int:
+        """Queue the running runs of holders before this fence again, to go on where they were; how many there were.
+
+        One that shall stop, or has been taken over MOST_TAKEOVERS times and may be what its workers die of, ends.
+        """
         orphans = {"status": "running", "fence": {"$lt": fence}}
-        result = await self._runs.update_many(orphans, {"$set": {"status": "failed", "error": error}, **ENDED})
-        return result.modified_count
+        unwanted = await self._runs.update_many(
+            orphans | {"cancel_requested": True}, {"$set": {"status": "cancelled"}, **ENDED}
+        )
+        error = RunError(type=WORKER_DIED, detail=detail).model_dump()
+        deadly = await self._runs.update_many(
+            orphans | {"takeovers": {"$gte": MOST_TAKEOVERS}}, {"$set": {"status": "failed", "error": error}, **ENDED}
+        )
+        again = {"$set": {"status": "queued", "losses": [], "progress": None}, "$inc": {"takeovers": 1}}
+        queued = await self._runs.update_many(orphans, again)
+        return unwanted.modified_count + deadly.modified_count + queued.modified_count
 
     # --- documents
 

@@ -11,6 +11,7 @@ from itertools import islice
 from operator import itemgetter
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 from pymongo import MongoClient
 from pymongo.collection import Collection
@@ -18,13 +19,17 @@ from pymongo.cursor import CursorType
 from pymongo.database import Database as PyMongoDatabase
 from pymongo.read_concern import ReadConcern
 
+from app.domain.courses import CourseFacts
 from app.domain.interactions import Features, Snapshot
 from app.domain.vocabulary import Vocabulary
+from app.domain.words import TEXT_CHARACTERS, Words, words_of_courses, words_of_users
 from app.errors import InvalidFeaturesError
 from app.store.client import Document, client_options, from_timestamp
+from app.store.courses import FACTS, course_facts
 from app.store.keys import SEPARATOR
 
 BATCH = 20_000  # interactions; larger is not faster
+LARGEST_FEATURE = 1e15  # inner products of larger ones overflow 32 bits
 TIMEOUT_SECONDS = 30.0  # for a server to be there; an election takes about 12
 
 EPOCH = datetime(1970, 1, 1)  # the driver is told to give UTC times without a zone
@@ -33,12 +38,16 @@ MILLISECOND = timedelta(milliseconds=1)
 Columns = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.uint8], NDArray[np.int64]]
 
 
-def read_snapshot(uri: str, database_name: str, types: Sequence[str]) -> Snapshot:
+def read_snapshot(
+    uri: str, database_name: str, types: Sequence[str], *, half_life_days: float | None = None
+) -> Snapshot:
     """All users, courses and interactions, as they are now or later than ``cluster_time``.
 
     types: interaction types whose codes come first, in this order; others that are stored follow.
     Users and courses stand in id order.  An interaction whose user or course has no record is left out: it was just
     deleted, or came after its record was looked for, and then the change stream tells of it.
+    Of courses the labels and titles are read, and the first TEXT_CHARACTERS of each description unless all have
+    features; interests of users when one has no interaction.
     Raises InvalidFeaturesError, or one of ``client.UNAVAILABLE_ERRORS``.  Blocks for seconds: not for an event loop.
     """
     options = {**client_options(TIMEOUT_SECONDS, "coursegraph-snapshot"), "tz_aware": False, "tzinfo": None}
@@ -54,7 +63,10 @@ def read_snapshot(uri: str, database_name: str, types: Sequence[str]) -> Snapsho
         cursor = db["interactions"].find({}, fields, cursor_type=kind, batch_size=BATCH)
         while documents := list(islice(cursor, BATCH)):
             reader.add(documents)
-    user_rows, item_rows, type_codes, timestamps = reader.sorted()
+        user_rows, item_rows, type_codes, timestamps = reader.sorted()
+        item_words = _read_course_words(db["courses"], items, with_texts=len(item_features.rows) < len(items))
+        has_edges = np.bincount(user_rows, minlength=len(users)) > 0
+        user_words = None if has_edges.all() else _read_interests(db["users"], users)
     return Snapshot(
         cluster_time=cluster_time,
         users=users,
@@ -66,6 +78,9 @@ def read_snapshot(uri: str, database_name: str, types: Sequence[str]) -> Snapsho
         types=reader.types,
         user_features=user_features,
         item_features=item_features,
+        user_words=user_words,
+        item_words=item_words,
+        half_life_days=half_life_days,
     )
 
 
@@ -130,9 +145,40 @@ def _stack(vectors: Sequence[tuple[str, NDArray[np.float32]]], vocabulary: Vocab
             raise InvalidFeaturesError(
                 kind, record_id, f"are {len(vector)} numbers, those of {first_id!r} {len(first)}"
             )
-        if not np.isfinite(vector).all():
-            raise InvalidFeaturesError(kind, record_id, "hold a number that is not finite or too large for 32 bits")
+        if not np.abs(vector).max() <= LARGEST_FEATURE:  # also when it is NaN
+            raise InvalidFeaturesError(
+                kind, record_id, f"hold a number that is not finite or above {LARGEST_FEATURE:g}"
+            )
     return Features(vocabulary.rows(record_id for record_id, _ in vectors), np.stack([vector for _, vector in vectors]))
+
+
+def _read_course_words(courses: Collection[Document], items: Vocabulary, *, with_texts: bool) -> Words | None:
+    """Words of each row; None when no course has any."""
+    fields: Document = dict.fromkeys(FACTS, 1)
+    if with_texts:
+        start = {"$substrCP": [{"$ifNull": ["$description", ""]}, 0, TEXT_CHARACTERS]}
+        fields["description"] = start
+    facts: list[CourseFacts | None] = [None] * len(items)
+    texts = [""] * len(items)
+    for document in courses.find({}, fields, batch_size=BATCH):
+        row = items.row(document["_id"])
+        if row is not None:
+            facts[row] = course_facts(document)
+            texts[row] = document.get("description") or ""
+    words = words_of_courses(facts, texts if with_texts else None)
+    return words if any(words.labels) or any(map(str.strip, words.texts)) else None
+
+
+def _read_interests(records: Collection[Document], users: Vocabulary) -> Words | None:
+    """Words of each row; None when nobody has interests."""
+    interests: list[dict[str, float]] = [{}] * len(users)
+    some = {"interests": {"$exists": True, "$ne": "{}"}}
+    for document in records.find(some, {"interests": 1}, batch_size=BATCH):
+        row = users.row(document["_id"])
+        if row is not None:
+            interests[row] = orjson.loads(document["interests"])
+    words = words_of_users(interests)
+    return words if any(words.labels) else None
 
 
 def _cluster_time(db: PyMongoDatabase[Document]) -> int:

@@ -5,7 +5,7 @@ Optimiser: Adam over all layer-0 vectors (Kingma and Ba 2015).
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,15 @@ from app.domain.embeddings import Embeddings
 from app.errors import CancelledError, DivergedError, NothingToLearnError
 from app.graph.bipartite import BipartiteGraph
 from app.graph.normalise import normalised_adjacency, reverse_positions
+from app.training.checkpoint import (
+    Checkpoint,
+    Checkpoints,
+    embeddings_arrays,
+    embeddings_from,
+    finished,
+    fit_key,
+    result_of,
+)
 from app.training.config import Recipe
 from app.training.device import choose_device
 from app.training.objective import OBJECTIVES, Objective
@@ -27,8 +36,13 @@ from app.training.sampling import Rows, edge_batches, steps_in_epoch, usable_edg
 Validate = Callable[[Embeddings], float]
 """Score of a model, more is better; asked from time to time."""
 
+AfterStep = Callable[[], None]
+"""Called between two steps, when the state of the trainer is whole."""
+
+FINISHED_SECONDS = 5.0  # a fit that took less is done again faster than it is kept
 VALIDATIONS = 20  # times at most that a run is validated
 PATIENCE = 4  # validations without a better score before it stops
+MOMENTS = ("exp_avg", "exp_avg_sq")  # of Adam, as torch names them
 LARGEST = 1e15  # of a number in a vector; an inner product of larger ones overflows float32
 
 
@@ -49,19 +63,67 @@ class Trainer:
         self._adam = torch.optim.Adam([self._layer0], lr=recipe.learning_rate, fused=True)
         self._horizon = recipe.epochs * steps_in_epoch(graph, recipe.batch_size)
         self.steps = 0
+        # Of the epoch under way: the randomness that it began with, batches done, their loss, their pairs.
+        self._epoch_began = self._rng.bit_generator.state
+        self._n_done, self._n_pairs = 0, 0
+        self._total = torch.zeros((), dtype=torch.float64, device=self.device)
 
-    def epoch(self, should_stop: ShouldStop | None = None) -> float:
+    def epoch(self, should_stop: ShouldStop | None = None, after_step: AfterStep | None = None) -> float:
         """One pass over the interactions; the mean loss.  Raises CancelledError, DivergedError."""
-        total, n_pairs = torch.zeros((), dtype=torch.float64, device=self.device), 0
-        for edges in edge_batches(self._graph, self._recipe.batch_size, self._rng):
+        for edges in self._batches():
             if should_stop is not None and should_stop():
                 raise CancelledError("the run was cancelled")
-            total += self._step(edges) * len(edges)
-            n_pairs += len(edges)
-        loss = float(total) / n_pairs
+            self._total += self._step(edges) * len(edges)
+            self._n_pairs += len(edges)
+            self._n_done += 1
+            if after_step is not None:
+                after_step()
+        loss = float(self._total) / self._n_pairs
+        self._n_done, self._n_pairs = 0, 0
+        self._total.zero_()
         if not np.isfinite(loss):
             raise DivergedError(f"the loss became {loss} after {self.steps} steps; a smaller learning rate may help")
         return loss
+
+    def _batches(self) -> Iterator[Rows]:
+        """The batches of this epoch that are not done."""
+        now = self._rng.bit_generator.state
+        if self._n_done:
+            self._rng.bit_generator.state = self._epoch_began
+        else:
+            self._epoch_began = now
+        batches = edge_batches(self._graph, self._recipe.batch_size, self._rng)
+        for done in range(self._n_done):
+            next(batches)
+            if done == self._n_done - 1:
+                self._rng.bit_generator.state = now
+        yield from batches
+
+    @torch.no_grad()
+    def state(self) -> Checkpoint:
+        """All that the next step depends on."""
+        arrays = {"layer0": self._layer0, **{name: self._adam.state[self._layer0][name] for name in MOMENTS}}
+        values = {
+            "steps": self.steps,
+            "rng": self._rng.bit_generator.state,
+            "epoch_began": self._epoch_began,
+            "n_done": self._n_done,
+            "n_pairs": self._n_pairs,
+            "total": float(self._total),
+        }
+        return Checkpoint({name: tensor.cpu().numpy().copy() for name, tensor in arrays.items()}, values)
+
+    @torch.no_grad()
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go on from there."""
+        values = checkpoint.values
+        tensors = {name: torch.tensor(checkpoint.arrays[name], device=self.device) for name in ("layer0", *MOMENTS)}
+        self._layer0.copy_(tensors.pop("layer0"))
+        step = torch.tensor(float(values["steps"]), device=self.device)
+        self._adam.state[self._layer0] = {"step": step, **tensors}
+        self.steps, self._n_done, self._n_pairs = values["steps"], values["n_done"], values["n_pairs"]
+        self._rng.bit_generator.state, self._epoch_began = values["rng"], values["epoch_began"]
+        self._total.fill_(values["total"])
 
     @torch.no_grad()
     def _step(self, edges: Rows) -> Tensor:
@@ -118,12 +180,14 @@ def fit(
     on_epoch: OnEpoch | None = None,
     should_stop: ShouldStop | None = None,
     validate: Validate | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> FitResult:
     """Train layer 0 for ``recipe.epochs`` passes, or with ``validate`` until it stops helping; the best come back.
 
     With a learning rate that decays, only the second half of the epochs is validated.
     initial: (N, D) float32, users first.  stop_after: end after so many epochs of the recipe's schedule.
-    Equal inputs give equal bits on a CPU.
+    checkpoints: where the state is kept when due, and the result; a fit of which something is kept goes on from there.
+    Equal inputs give equal bits on a CPU, broken off in between or not.
     Raises NothingToLearnError, CancelledError, DivergedError, UnusableDeviceError.
     """
     check_learnable(graph)
@@ -132,26 +196,49 @@ def fit(
     best = _Best(validate)
     losses: list[float] = []
     n_epochs = min(recipe.epochs, stop_after or recipe.epochs)
+    key = "" if checkpoints is None else fit_key(graph, initial, recipe, stop_after, validate is not None)
+    kept = None if checkpoints is None else checkpoints.resume(key)
+    if kept is not None:
+        losses += kept.values["losses"]
+        began -= kept.values["seconds"]
+        for epoch, loss in enumerate(losses, 1):
+            if on_epoch is not None:
+                on_epoch(epoch, n_epochs, loss, kept.values["seconds"])
+        if (result := result_of(kept)) is not None:
+            return result
+        trainer.restore(kept)
+        best.restore(kept)
+
+    def after_step() -> None:
+        if checkpoints is not None and checkpoints.due():
+            state, of_best = trainer.state(), best.state()
+            values = {"losses": [*losses], "seconds": time.perf_counter() - began}
+            checkpoint = Checkpoint({**state.arrays, **of_best.arrays}, {**state.values, **of_best.values, **values})
+            checkpoints.keep(key, checkpoint)
+
     every = max(1, n_epochs // VALIDATIONS)
     first = (recipe.epochs + 1) // 2 if recipe.decay else 1  # steps still long say little of where they will settle
-    for epoch in range(1, n_epochs + 1):
-        losses.append(trainer.epoch(should_stop))
+    for epoch in range(len(losses) + 1, n_epochs + 1):
+        losses.append(trainer.epoch(should_stop, after_step))
         if on_epoch is not None:
             on_epoch(epoch, n_epochs, losses[-1], time.perf_counter() - began)
         if validate is not None and epoch >= first and (epoch % every == 0 or epoch == n_epochs):
             best.offer(trainer, epoch)
             if best.stale >= PATIENCE:
                 break
-    kept = best.epoch or len(losses)
-    return FitResult(
+    n_kept = best.epoch or len(losses)
+    result = FitResult(
         embeddings=best.embeddings or trainer.embeddings(),
-        losses=tuple(losses[:kept]),
-        steps=trainer.steps * kept // len(losses),
+        losses=tuple(losses[:n_kept]),
+        steps=trainer.steps * n_kept // len(losses),
         device=str(trainer.device),
         seconds=time.perf_counter() - began,
         score=best.score,
         epochs_done=len(losses),
     )
+    if checkpoints is not None and result.seconds > FINISHED_SECONDS:
+        checkpoints.keep(key, finished(result))
+    return result
 
 
 class _Best:
@@ -163,6 +250,15 @@ class _Best:
         self.score: float | None = None
         self.epoch = 0
         self.stale = 0
+
+    def state(self) -> Checkpoint:
+        arrays = {} if self.embeddings is None else embeddings_arrays(self.embeddings, "best_")
+        return Checkpoint(arrays, {"score": self.score, "epoch": self.epoch, "stale": self.stale})
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        values = checkpoint.values
+        self.embeddings = embeddings_from(checkpoint.arrays, "best_")
+        self.score, self.epoch, self.stale = values["score"], values["epoch"], values["stale"]
 
     def offer(self, trainer: Trainer, epoch: int) -> None:
         assert self._validate is not None

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from app.domain.content import ContentMap
 from app.domain.embeddings import Embeddings
 from app.domain.item_filter import ItemFilter
 from app.graph.bipartite import BipartiteGraph
@@ -59,6 +60,7 @@ class TrainedModel:
     too much.  split: "time", "random" or "none".
     losses, epochs, steps and fit_seconds are those of the published vectors; seconds are of the whole run.
     ease_l2: the regularisation with which EASE did best on what was held out; None: it was not tried.
+    content: vectors of courses that are newer than the model, None when there is too little to learn from.
     """
 
     embeddings: Embeddings
@@ -77,3 +79,4 @@ class TrainedModel:
     metrics: Mapping[str, Metrics]
     verdict: Verdict
     ease_l2: float | None = None
+    content: ContentMap | None = None

@@ -8,12 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from app.domain.content import ContentMap
 from app.domain.embeddings import Embeddings
 from app.domain.interactions import Snapshot
 from app.domain.item_filter import ItemFilter
 from app.graph.bipartite import BipartiteGraph
+from app.graph.content import Content, LearnEncoder, contents_of, with_content
 from app.training.baselines import ClosedForms, closed_forms
 from app.training.blend import FilterKind, filter_matrix, matrix_scores, plus, strengthened, unit_weight
+from app.training.checkpoint import Checkpoints
+from app.training.collapse import check_not_collapsed
 from app.training.config import Recipe, TrainingConfig
 from app.training.evaluate import Scores, evaluate, model_scores
 from app.training.fit import check_learnable, fit
@@ -33,30 +37,34 @@ def train(
     remembered: Mapping[str, Any] | None = None,
     on_epoch: OnEpoch | None = None,
     should_stop: ShouldStop | None = None,
+    learn_encoder: LearnEncoder | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> TrainedModel:
     """Choose recipe, filter and number of epochs on held-out interactions, judge, and fit again on everything.
 
     remembered: fields of a recipe that was chosen for such data before; it is taken then and nothing else tried.
+    learn_encoder: makes numbers of words; one that remembers saves the time.
+    checkpoints: keep what the fits have done, for when the run is broken off.
     on_epoch counts all fits through.  With too few interactions to hold any out there is one fit of all epochs.
-    Raises NothingToLearnError, CancelledError, DivergedError, UnusableDeviceError.
+    Raises NothingToLearnError, CancelledError, DivergedError, CollapsedError, UnusableDeviceError.
     """
     began = time.perf_counter()
     graph = BipartiteGraph.from_snapshot(snapshot, weights)
     check_learnable(graph)
 
-    made: dict[Any, NDArray[np.float32]] = {}
-
-    def start(of: BipartiteGraph, recipe: Recipe) -> NDArray[np.float32]:
-        key = of is graph, recipe.embedding_size, recipe.start, recipe.start_rms  # all else that matters is the same
-        if key not in made:
-            made[key] = start_vectors(of, recipe, snapshot.user_features, snapshot.item_features)
-        return made[key]
-
+    nodes = _Nodes(snapshot, config.seed, learn_encoder)
     parts = split(graph, np.random.default_rng(config.seed))
     if len(parts.held_users) < LEAST_HELD_OUT:
         recipe = config.recipe(graph.n_edges, graph.n_items, **(remembered or {}))
-        final = fit(graph, start(graph, recipe), recipe, on_epoch=on_epoch, should_stop=should_stop)
-        return _model(final, graph, recipe, began)
+        final = fit(
+            graph,
+            nodes.start(graph, recipe),
+            recipe,
+            on_epoch=on_epoch,
+            should_stop=should_stop,
+            checkpoints=checkpoints,
+        )
+        return _model(final, graph, recipe, began, nodes)
 
     count = _Counting(on_epoch, began)
     forms = closed_forms(
@@ -68,25 +76,35 @@ def train(
     )
     choice = choose(
         parts,
-        start,
+        nodes.start,
         config,
         forms.filters,
         remembered=remembered,
         on_epoch=count.trying,
         should_stop=should_stop,
+        checkpoints=checkpoints,
     )
-    metrics = {"model": _judged(choice, parts, forms), **forms.metrics}
+    metrics = {"model": _judged(choice, parts, forms, nodes), **forms.metrics}
     best = choice.best
     final = fit(
         graph,
-        start(graph, best.recipe),
+        nodes.start(graph, best.recipe),
         best.recipe,
         stop_after=best.epochs,
         on_epoch=count.fitting,
         should_stop=should_stop,
+        checkpoints=checkpoints,
     )
     return _model(
-        final, graph, best.recipe, began, parts=parts, metrics=metrics, trials=choice.trials, ease_l2=forms.ease_l2
+        final,
+        graph,
+        best.recipe,
+        began,
+        nodes,
+        parts=parts,
+        metrics=metrics,
+        trials=choice.trials,
+        ease_l2=forms.ease_l2,
     )
 
 
@@ -106,9 +124,10 @@ def judge(metrics: Mapping[str, Metrics]) -> Verdict:
     return Verdict(False, f"NDCG@20 is only {model:.4f} on held-out interactions, most-popular has {popular:.4f}")
 
 
-def _judged(choice: Choice, parts: Split, forms: ClosedForms) -> Metrics:
+def _judged(choice: Choice, parts: Split, forms: ClosedForms, nodes: "_Nodes") -> Metrics:
     """The chosen model, filter and all, on the held-out interactions."""
-    own, recipe = model_scores(choice.fitted.embeddings), choice.best.recipe
+    embeddings, _ = nodes.placed(choice.fitted.embeddings, parts.train)
+    own, recipe = model_scores(embeddings), choice.best.recipe
     if recipe.item_filter == "none":
         return evaluate(own, parts)
     added = matrix_scores(parts.train, forms.filters[FilterKind(recipe.item_filter, recipe.filter_l2)])
@@ -124,6 +143,34 @@ def _filter(embeddings: Embeddings, graph: BipartiteGraph, recipe: Recipe) -> It
     users = np.flatnonzero(graph.user_degrees > 0)
     unit = unit_weight(model_scores(embeddings), matrix_scores(graph, matrix), users)
     return strengthened(matrix, recipe.filter_weight * unit)
+
+
+class _Nodes:
+    """What is known of the nodes beside the graph, for every vector size that is tried."""
+
+    def __init__(self, snapshot: Snapshot, seed: int, learn: LearnEncoder | None) -> None:
+        self._snapshot, self._seed, self._learn = snapshot, seed, learn
+        self._contents: dict[int, tuple[Content | None, Content | None]] = {}  # of users and items, by size
+        self._starts: dict[Any, NDArray[np.float32]] = {}
+
+    def start(self, graph: BipartiteGraph, recipe: Recipe) -> NDArray[np.float32]:
+        """Layer 0 to train from; made once for each graph and size."""
+        key = id(graph), recipe.embedding_size, recipe.start, recipe.start_rms  # all else that matters is the same
+        if key not in self._starts:
+            users, items = self._of_size(recipe.embedding_size)
+            features = self._snapshot.user_features, self._snapshot.item_features
+            self._starts[key] = start_vectors(graph, recipe, *features, user_content=users, item_content=items)
+        return self._starts[key]
+
+    def placed(self, embeddings: Embeddings, graph: BipartiteGraph) -> tuple[Embeddings, ContentMap | None]:
+        """With what content says of nodes that the graph hardly knows."""
+        users, items = self._of_size(embeddings.item_vectors.shape[1])
+        return with_content(embeddings, graph, items, users)
+
+    def _of_size(self, size: int) -> tuple[Content | None, Content | None]:
+        if size not in self._contents:
+            self._contents[size] = contents_of(self._snapshot, size, self._seed, self._learn)
+        return self._contents[size]
 
 
 class _Counting:
@@ -152,6 +199,7 @@ def _model(
     graph: BipartiteGraph,
     recipe: Recipe,
     began: float,
+    nodes: _Nodes,
     *,
     parts: Split | None = None,
     metrics: Mapping[str, Metrics] = MappingProxyType({}),
@@ -159,9 +207,12 @@ def _model(
     ease_l2: float | None = None,
 ) -> TrainedModel:
     unjudged = Verdict(True, f"not judged: {LEAST_HELD_OUT} interactions to hold out are needed, and there were fewer")
+    check_not_collapsed(final)
+    embeddings, content_map = nodes.placed(final.embeddings, graph)
     return TrainedModel(
-        embeddings=final.embeddings,
-        item_filter=_filter(final.embeddings, graph, recipe),
+        embeddings=embeddings,
+        content=content_map,
+        item_filter=_filter(embeddings, graph, recipe),
         trials=tuple(trial.as_dict() for trial in trials),
         graph=graph,
         recipe=recipe,

@@ -17,6 +17,7 @@ from scipy.sparse import csr_array
 
 from app.graph.bipartite import BipartiteGraph
 from app.training.blend import FilterKind, kept_scores, unit_weight
+from app.training.checkpoint import Checkpoints
 from app.training.config import DEFAULT_LAYERS, MANY_ITEMS, STEPS, Recipe, TrainingConfig, epochs_of
 from app.training.evaluate import METRIC, Scores, evaluate, model_scores, sweep
 from app.training.fit import fit
@@ -89,13 +90,14 @@ def choose(
     remembered: Mapping[str, Any] | None = None,
     on_epoch: OnTrialEpoch | None = None,
     should_stop: ShouldStop | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> Choice:
     """Try recipes, each with every filter, on the held-out part.
 
     filters: of the graph without that part.  remembered: fields of a recipe that was chosen before; only it is tried
     then.  Raises what ``fit`` raises.
     """
-    return _Search(parts, start, config, filters, (on_epoch, should_stop)).run(remembered)
+    return _Search(parts, start, config, filters, (on_epoch, should_stop, checkpoints)).run(remembered)
 
 
 def ease_weights(graph: BipartiteGraph, config: TrainingConfig) -> tuple[float, ...]:
@@ -119,11 +121,11 @@ class _Search:
         start: Start,
         config: TrainingConfig,
         filters: Mapping[FilterKind, csr_array],
-        hooks: tuple[OnTrialEpoch | None, ShouldStop | None],
+        hooks: tuple[OnTrialEpoch | None, ShouldStop | None, Checkpoints | None],
     ) -> None:
         self._began = time.perf_counter()
         self._start, self._config = start, config
-        self._on_epoch, self._should_stop = hooks
+        self._on_epoch, self._should_stop, self._checkpoints = hooks
         self._graph = parts.train
         many = self._graph.n_items > MANY_ITEMS
         self._parts = few_users(parts, VALIDATION_USERS_OF_MANY if many else VALIDATION_USERS)
@@ -213,6 +215,7 @@ class _Search:
             recipe,
             on_epoch=self._tell,
             should_stop=self._should_stop,
+            checkpoints=self._checkpoints,
             validate=lambda embeddings: evaluate(model_scores(embeddings), self._parts)[METRIC],
         )
         assert fitted.score is not None

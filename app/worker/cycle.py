@@ -1,21 +1,24 @@
 """One retrain, read top to bottom: snapshot, graph, fit, evaluate, publish."""
 
 import asyncio
+import hashlib
+import json
 import logging
 import tempfile
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from app import __version__
 from app.artifact.manifest import Description
 from app.artifact.write import write_artifact
-from app.domain.contents import ArtifactContents
+from app.domain.contents import ArtifactContents, data_fingerprint
 from app.domain.interactions import Snapshot
 from app.errors import CancelledError, LeaseLostError, RunEndedError, TrainingError
 from app.schemas.training import Counts, EndStatus, Metrics, Run, RunError
+from app.store.checkpoints import CheckpointStore
 from app.store.client import UNAVAILABLE_ERRORS, Database
 from app.store.models import ModelStore
 from app.store.runs import WORKER_STOPPED, RunStore
@@ -23,6 +26,8 @@ from app.store.snapshot import read_snapshot
 from app.training.config import TrainingConfig
 from app.training.result import TrainedModel
 from app.training.run import train
+from app.worker.checkpoints import StoredCheckpoints
+from app.worker.content_cache import remembering
 from app.worker.progress import ProgressReporter
 
 log = logging.getLogger(__name__)
@@ -40,6 +45,14 @@ class Recipe:
     weights: Mapping[str, float]
     config: TrainingConfig
     models_kept: int
+    cache_dir: Path
+    checkpoint_seconds: float
+    half_life_days: float | None
+
+    def scope(self, snapshot: Snapshot) -> str:
+        """Name of all that a run's result depends on, the machine apart."""
+        depends = [data_fingerprint(snapshot), sorted(self.weights.items()), self.config.as_dict(), __version__]
+        return hashlib.sha256(json.dumps(depends).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +70,7 @@ class Cycle:
 
     def __init__(self, db: Database, recipe: Recipe, fence: int) -> None:
         self._recipe, self._fence = recipe, fence
-        self._runs, self._models = RunStore(db), ModelStore(db)
+        self._runs, self._models, self._checkpoints = RunStore(db), ModelStore(db), CheckpointStore(db)
 
     async def run(self, run: Run, *, on_snapshot: Callable[[], None] = lambda: None) -> Outcome | None:
         """Do the whole run and write its end down; None if it was cancelled before it began.
@@ -80,6 +93,7 @@ class Cycle:
             await self._finish(run.run_id, Outcome("failed", error=stopped))
             raise
         await persistently(lambda: self._finish(run.run_id, outcome))
+        await persistently(lambda: self._checkpoints.keep_only(None))
         return outcome
 
     async def _attempt(self, run_id: str, on_snapshot: Callable[[], None]) -> Outcome:
@@ -106,7 +120,13 @@ class Cycle:
     async def _read(self) -> Snapshot:
         recipe = self._recipe
         return await persistently(
-            lambda: asyncio.to_thread(read_snapshot, recipe.mongodb_uri, recipe.mongodb_database, tuple(recipe.weights))
+            lambda: asyncio.to_thread(
+                read_snapshot,
+                recipe.mongodb_uri,
+                recipe.mongodb_database,
+                tuple(recipe.weights),
+                half_life_days=recipe.half_life_days,
+            )
         )
 
     async def _describe(self, run_id: str, snapshot: Snapshot) -> None:
@@ -116,6 +136,9 @@ class Cycle:
     async def _train(self, run_id: str, snapshot: Snapshot) -> TrainedModel:
         reporter = ProgressReporter(self._runs, run_id, self._fence)
         recipe = self._recipe
+        scope = await asyncio.to_thread(recipe.scope, snapshot)
+        await persistently(lambda: self._checkpoints.keep_only(scope))
+        checkpoints = StoredCheckpoints(self._checkpoints, scope, self._fence, recipe.checkpoint_seconds)
         training = asyncio.create_task(
             asyncio.to_thread(
                 train,
@@ -124,6 +147,8 @@ class Cycle:
                 recipe.config,
                 on_epoch=reporter.on_epoch,
                 should_stop=reporter.cancelled.is_set,
+                learn_encoder=remembering(recipe.cache_dir),
+                checkpoints=checkpoints,
             )
         )
         try:
@@ -133,9 +158,15 @@ class Cycle:
             reporter.cancelled.set()  # the thread cannot be killed, but it looks at this before each step
             await asyncio.wait([training])
             raise
-        used = trained.recipe.as_dict()  # what was left to loss and data has its value only now
+        finally:
+            await checkpoints.close()
+        used = self._used(trained)  # what was left to loss and data has its value only now
         await persistently(lambda: self._runs.describe(run_id, self._fence, device=trained.device, config=used))
         return trained
+
+    def _used(self, trained: TrainedModel) -> dict[str, Any]:
+        half_life = self._recipe.half_life_days
+        return trained.recipe.as_dict() | ({} if half_life is None else {"half_life_days": half_life})
 
     async def _publish(self, run_id: str, snapshot: Snapshot, trained: TrainedModel) -> str:
         """Write the artifact aside, store its files, and move the pointer last."""
@@ -143,12 +174,13 @@ class Cycle:
         contents = ArtifactContents.from_snapshot(
             snapshot, self._recipe.weights, trained.embeddings, trained.item_filter
         )
+        contents = replace(contents, content=trained.content)
         description = Description(
             model_id=model_id,
             run_id=run_id,
             created_at=datetime.now(UTC),
             code_version=__version__,
-            config=trained.recipe.as_dict(),
+            config=self._used(trained),
             seed=trained.recipe.seed,
             device=trained.device,
             metrics=trained.metrics,

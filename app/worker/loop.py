@@ -105,7 +105,7 @@ class Leader:
     async def work(self) -> None:
         """Do what is queued, and queue what is due."""
         detail = "the worker that ran it died or lost its lease"
-        await persistently(lambda: self._runs.fail_orphans(self._fence, detail))
+        await persistently(lambda: self._runs.take_over_orphans(self._fence, detail))
         while True:
             self._wake.clear()
             run = await persistently(self._runs.next_queued) or await persistently(self._queue_if_due)
@@ -158,6 +158,9 @@ def recipe_from(settings: Settings) -> Recipe:
         weights=settings.interaction_weights,
         config=TrainingConfig(**{name: getattr(settings, name) for name in TrainingConfig.__dataclass_fields__}),
         models_kept=settings.models_kept,
+        half_life_days=settings.half_life_days,
+        checkpoint_seconds=settings.checkpoint_seconds,
+        cache_dir=settings.cache_dir,
     )
 
 

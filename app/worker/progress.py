@@ -48,7 +48,9 @@ class ProgressReporter:
 
     async def _report(self) -> None:
         latest, n_losses = self._latest, len(self._losses)
-        if latest is None:
+        if latest is None:  # an epoch may take long, and so may what comes before the first
+            if await self._runs.cancel_requested(self._run_id, self._fence):
+                self.cancelled.set()
             return
         if await self._runs.progress(self._run_id, self._fence, latest, self._losses[:n_losses]):
             self.cancelled.set()

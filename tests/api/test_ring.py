@@ -139,3 +139,67 @@ async def test_a_user_met_after_training_is_folded_in(settings: Settings) -> Non
         assert answer["source"] == "fold_in"
         assert {item["course_id"] for item in answer["items"]} == set(COURSES) - {"c0"}
         assert (await client.get("/recommendations/stranger")).json()["source"] == "popular"
+
+
+@pytest.mark.parametrize(("change", "slug"), [({"learning_rate": 1e30}, "diverged"), ({"l2_weight": 1e4}, "collapsed")])
+async def test_a_run_that_fails_leaves_the_old_model(settings: Settings, change: dict[str, float], slug: str) -> None:
+    async with api(settings) as client:
+        await load_toy(client)
+        async with worker(settings):
+            model_id = (await train(client))["model_id"]
+        async with worker(settings.model_copy(update=change)):
+            run = await train(client)
+        assert (run["status"], run["error"]["type"], run["model_id"]) == ("failed", slug, None)
+        assert (await client.get("/models/current")).json()["model_id"] == model_id
+        assert (await client.get("/recommendations/u1")).json()["model_id"] == model_id
+
+
+async def test_with_a_half_life_what_is_old_counts_less(toy_settings: Settings) -> None:
+    """The model says with what it was made, and what comes after it is folded in."""
+    settings = toy_settings.model_copy(update={"half_life_days": 30.0})
+    times = {"c0": "2020-01-01T00:00:00Z", "c1": "2024-01-01T00:00:00Z"}
+    async with api(settings) as client, worker(settings):
+        await load_toy(client)
+        rows = [{"user_id": "u4", "course_id": course, "timestamp": time} for course, time in times.items()]
+        await client.post("/interactions", json=rows)
+        run = await train(client)
+        assert (run["status"], run["config"]["half_life_days"]) == ("succeeded", 30.0)
+        assert (await client.get("/models/current")).json()["config"] == run["config"]
+        await client.post("/interactions", json={"user_id": "u4", "course_id": "c9"})
+        assert (await client.get("/recommendations/u4")).json()["source"] == "model"
+
+
+async def test_what_words_say_places_new_courses_and_people(settings: Settings) -> None:
+    """Half the people take law, half take art.  Nobody has taken the first two courses, and two came after training."""
+    labels = ("law", "art")
+    courses = [
+        {"course_id": f"{label}-{n:02}", "title": f"{label} number {n}", "tags": [label]}
+        for label in labels
+        for n in range(20)
+    ]
+    people = [{"user_id": f"{label}-{n:02}", "interests": [label]} for label in labels for n in range(30)]
+    taken = [
+        {"user_id": f"{label}-{n:02}", "course_id": f"{label}-{course:02}"}
+        for label in labels
+        for n in range(1, 30)
+        for course in range(1, 20)
+        if (n + course) % 3
+    ]
+    async with api(settings) as client, worker(settings):
+        for path, rows in (("/courses", courses), ("/users", people), ("/interactions", taken)):
+            assert (await client.post(path, json=rows)).status_code == 200
+        run = await train(client)
+        assert (run["status"], run["error"]) == ("succeeded", None)
+        await client.post("/courses", json=[{"course_id": f"new-{label}", "tags": [label]} for label in labels])
+
+        async def scores(user_id: str) -> dict[str, float]:
+            answer = (await client.get(f"/recommendations/{user_id}?n=100&exclude_seen=false")).json()
+            assert answer["source"] == ("content" if user_id.endswith("00") else "model")
+            return {item["course_id"]: item["score"] for item in answer["items"]}
+
+        for own, other in (labels, labels[::-1]):
+            for number in ("00", "01"):
+                found = await scores(f"{own}-{number}")
+                assert found[f"{own}-00"] > found[f"{other}-00"]
+                assert found[f"new-{own}"] > found[f"new-{other}"]
+                assert found[f"{own}-01"] > found[f"{other}-01"]

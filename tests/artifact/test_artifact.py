@@ -14,6 +14,7 @@ from app.artifact.load import load_artifact
 from app.artifact.manifest import MANIFEST
 from app.artifact.top_lists import with_top_lists
 from app.artifact.write import write_artifact
+from app.domain.content import ContentMap, Encoder
 from app.domain.contents import ArtifactContents
 from app.errors import ArtifactError
 from tests.support.models import DESCRIPTION, light_gcn_contents, make_contents
@@ -46,6 +47,38 @@ def test_what_is_written_is_what_is_loaded(tmp_path: Path, contents: ArtifactCon
             assert type(found) is np.ndarray
         else:
             assert found == expected
+
+
+def test_the_content_map_comes_back(tmp_path: Path, contents: ArtifactContents) -> None:
+    encoder = Encoder(np.array([3, 7, 9], np.uint32), np.ones(3, np.float32), np.ones((3, 2), np.float32))
+    content = ContentMap(encoder, np.arange(6, dtype=np.float32).reshape(2, 3), np.ones(3, np.float32))
+    write_artifact(tmp_path / "model", replace(contents, content=content), DESCRIPTION)
+    found = load_artifact(tmp_path / "model").contents.content
+    assert found is not None
+    for expected, own in ((encoder, found.encoder), (content, found)):
+        for name in ("tokens", "rarities", "directions", "weights", "offset"):
+            if hasattr(expected, name):
+                np.testing.assert_array_equal(getattr(own, name), getattr(expected, name))
+    damage = TestDamage()
+    for name, array, problem in (
+        ("content_tokens", np.array([3, 9, 7], "<u4"), "not ascending"),
+        ("content_rarities", np.ones(2, "<f4"), "has shape"),
+        ("content_weights", np.full((2, 3), np.nan, "<f4"), "not finite"),
+    ):
+        good = (tmp_path / "model" / f"{name}.npy").read_bytes()
+        shape = list(np.load(tmp_path / "model" / f"{name}.npy").shape)
+        np.save(tmp_path / "model" / f"{name}.npy", array)
+        changed = (tmp_path / "model" / f"{name}.npy").read_bytes()
+        damage.rewrite(tmp_path / "model", f"{name}.npy", changed, list(array.shape))
+        with pytest.raises(ArtifactError, match=problem):
+            load_artifact(tmp_path / "model")
+        (tmp_path / "model" / f"{name}.npy").write_bytes(good)
+        damage.rewrite(tmp_path / "model", f"{name}.npy", good, shape)
+    values = json.loads((tmp_path / "model" / MANIFEST).read_text())
+    del values["files"]["content_offset.npy"]
+    (tmp_path / "model" / MANIFEST).write_text(json.dumps(values))
+    with pytest.raises(ArtifactError, match="or none"):
+        load_artifact(tmp_path / "model")
 
 
 def test_the_manifest_tells_all_that_is_listed_of_models(written: Path) -> None:

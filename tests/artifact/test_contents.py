@@ -5,6 +5,7 @@ import pytest
 
 from app.domain.contents import ArtifactContents, data_fingerprint, pair_weights
 from app.domain.interactions import Features, Snapshot
+from app.domain.words import Words
 from tests.support.models import WEIGHTS, make_contents, make_snapshot, random_embeddings
 
 KEYS = [("u1", "a", "enroll"), ("u1", "a", "like"), ("u1", "c", "drop"), ("u2", "a", "drop"), ("u2", "b", "enroll")]
@@ -75,6 +76,7 @@ class TestFingerprint:
                 make_snapshot(USERS, ITEMS, KEYS),
                 item_features=Features(np.array([1], np.int32), np.ones((1, 2), np.float32)),
             ),
+            replace(make_snapshot(USERS, ITEMS, KEYS), item_words=Words([["a"]], ["b"])),
         ],
     )
     def test_any_change_of_the_data_matters(self, snapshot: Snapshot, other: Snapshot) -> None:

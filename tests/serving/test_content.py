@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 
 from app.domain.changes import CourseChanged, InteractionChanged
+from app.domain.content import ContentMap
 from app.domain.contents import ArtifactContents
 from app.domain.courses import CourseFacts
+from app.domain.words import words_of_courses
+from app.graph.content import learn_encoder
 from app.serving.catalogue import Catalogue, CatalogueView
-from app.serving.content import RIDGE, ContentMap, known_edges
+from app.serving.content import NewCourses, known_edges
 from app.serving.index import ServingIndex
 from app.serving.live import LiveModel
 from app.serving.options import Options
@@ -41,42 +44,36 @@ def catalogue() -> Catalogue:
     return Catalogue([(item, facts_of(row)) for row, item in enumerate(ITEMS)], START)
 
 
-def fitted(contents: ArtifactContents, catalogue: Catalogue) -> tuple[ServingIndex, ContentMap]:
-    index = ServingIndex("m-000001", contents)
-    content = ContentMap.fit(index, CatalogueView(catalogue, index))
+@pytest.fixture
+def index(contents: ArtifactContents) -> ServingIndex:
+    """The model with a map from the courses' words, as a retrain publishes it."""
+    words = words_of_courses([facts_of(row) for row in range(len(ITEMS))])
+    encoder = learn_encoder(words, 4, 0)
+    assert encoder is not None
+    weights, *_ = np.linalg.lstsq(encoder.encode(words), contents.item_vectors, rcond=None)
+    return ServingIndex("m-000001", replace(contents, content=ContentMap(encoder, weights, np.zeros(4, np.float32))))
+
+
+def test_unknown_words_say_nothing(index: ServingIndex) -> None:
+    assert index.contents.content is not None
+    new = NewCourses(index.contents.content)
+    assert not new.vectors([CourseFacts(tags=("unheard-of",)), CourseFacts()]).any()
+
+
+def test_each_new_course_is_asked_once(index: ServingIndex) -> None:
+    content = index.contents.content
     assert content is not None
-    return index, content
+    new = NewCourses(content)
+    some = [facts_of(0), facts_of(1), facts_of(0)]
+    first = new.vectors(some)
+    np.testing.assert_array_equal(first, content.vectors(words_of_courses(some)))
+    again = new.vectors([*some, facts_of(2)])
+    np.testing.assert_array_equal(again[:3], first)
+    np.testing.assert_allclose(again[3], content.vectors(words_of_courses([facts_of(2)]))[0], rtol=1e-6)
 
 
-def test_it_is_the_ridge_regression(contents: ArtifactContents, catalogue: Catalogue) -> None:
-    """Where the gradient of the loss is zero."""
-    index, content = fitted(contents, catalogue)
-    labels = [("categories", "art"), ("categories", "law"), ("level", "easy"), *(("tags", f"t{i}") for i in range(5))]
-    assert set(content.columns) == set(labels)
-    has = np.zeros((40, 8))
-    for row in range(40):
-        facts = facts_of(row)
-        names = [("categories", facts.categories[0]), ("tags", facts.tags[0]), ("level", "easy")]
-        has[row, [content.columns[name] for name in names]] = 1  # type: ignore[index]  # plain strings are its names
-    wanted = index.item_vectors - index.item_vectors.mean(axis=0)
-    gradient = has.T @ (has @ content.weights - wanted) + RIDGE * content.weights
-    np.testing.assert_allclose(gradient, 0, atol=1e-4)
-    np.testing.assert_allclose(content.vectors([facts_of(0)])[0], content.mean + has[0] @ content.weights, rtol=1e-5)
-
-
-def test_unknown_labels_say_nothing(contents: ArtifactContents, catalogue: Catalogue) -> None:
-    _, content = fitted(contents, catalogue)
-    assert not content.vectors([CourseFacts(tags=("unheard-of",)), CourseFacts(), None]).any()
-
-
-def test_without_known_courses_there_is_no_map(contents: ArtifactContents, catalogue: Catalogue) -> None:
-    index = ServingIndex("m-000001", replace(contents, popularity=np.full(40, 9, np.float32)))
-    assert ContentMap.fit(index, CatalogueView(catalogue, index)) is None
-
-
-def test_new_courses_take_their_places_in_the_lists(contents: ArtifactContents, catalogue: Catalogue) -> None:
-    index, content = fitted(contents, catalogue)
-    live = LiveModel(index, catalogue, content=content)
+def test_new_courses_take_their_places_in_the_lists(index: ServingIndex, catalogue: Catalogue) -> None:
+    live = LiveModel(index, catalogue)
     for name, label in (("new-art", "art"), ("new-law", "law")):
         catalogue.apply(CourseChanged(START + 1, name, CourseFacts(categories=(label,), level="easy")))
     for wanted in (Options(n=100), Options(n=3), Options(n=3, offset=2, percent_over="candidates")):
@@ -97,9 +94,8 @@ def test_new_courses_take_their_places_in_the_lists(contents: ArtifactContents, 
     )
 
 
-def test_a_new_course_that_was_taken_is_not_listed(contents: ArtifactContents, catalogue: Catalogue) -> None:
-    index, content = fitted(contents, catalogue)
-    live = LiveModel(index, catalogue, content=content)
+def test_a_new_course_that_was_taken_is_not_listed(index: ServingIndex, catalogue: Catalogue) -> None:
+    live = LiveModel(index, catalogue)
     catalogue.apply(CourseChanged(START + 1, "new-art", CourseFacts(categories=("art",))))
     assert "new-art" in {item.course_id for item in live.recommend("u01", Options(n=100)).items}
     live.overlay.apply_local(InteractionChanged(START + 1, "u01", "new-art", "enroll", removed=False))

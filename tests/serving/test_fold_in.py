@@ -64,7 +64,12 @@ def test_up_to_one_layer_a_changed_user_is_as_if_propagated_anew(
     elif live.index.user_row("u0") is not None:
         expected = light_gcn(make_snapshot(USERS, ITEMS, after), layer0, n_layers, combination).user_vectors[0]
         np.testing.assert_allclose(user.vector, expected, atol=1e-5)
-        assert user.source == "model"
+        if any(key[0] == "u0" and key[2] != "drop" for key in before):
+            assert user.source == "model"
+        else:  # had only what content says
+            assert user.source == (
+                "fold_in" if any(key[0] == "u0" and key[2] != "drop" for key in after) else "content"
+            )
     else:
         assert user.source == "fold_in"
 
@@ -147,7 +152,9 @@ class TestWho:
     @pytest.fixture
     def live(self) -> LiveModel:
         keys = {("u0", "c0", "enroll"), ("u1", "c0", "enroll"), ("u1", "c1", "like"), ("u2", "c2", "drop")}
-        return live_of(light_gcn_contents(USERS, ITEMS, keys))
+        contents = light_gcn_contents(USERS, ITEMS, keys)
+        contents.user_vectors[2] = 0.0  # as training leaves somebody without an edge of whom nothing else is known
+        return live_of(contents)
 
     def test_a_deleted_user_who_comes_again_is_new(self, live: LiveModel) -> None:
         live.overlay.apply(UserChanged(START + 1, "u0", removed=True))
@@ -161,6 +168,17 @@ class TestWho:
         assert live.recommend("u2", Options()).source == "popular"
         live.overlay.apply(InteractionChanged(START + 1, "u2", "c1", "enroll", removed=False))
         assert live.recommend("u2", Options()).source == "fold_in"
+
+    def test_somebody_without_an_edge_may_have_a_vector_from_content(self, live: LiveModel) -> None:
+        live.index.contents.user_vectors[2] = [1.0, 2.0, 0.0, -1.0]
+        answer = live.recommend("u2", Options(exclude_seen=False))
+        assert answer.source == "content"
+        reasons = live.explain("u2", [answer.items[0].course_id])[0]
+        assert [reason.course_id for reason in reasons] == [None]
+        assert reasons[0].contribution == pytest.approx(answer.items[0].score)
+        live.overlay.apply(InteractionChanged(START + 1, "u2", "c1", "enroll", removed=False))
+        assert live.recommend("u2", Options()).source == "fold_in"
+        assert [reason.course_id for reason in live.explain("u2", ["c0"])[0]] == ["c1", None]
 
     def test_a_course_that_the_model_does_not_know_makes_no_vector(self, live: LiveModel) -> None:
         live.overlay.apply(InteractionChanged(START + 1, "v", "new", "enroll", removed=False))

@@ -7,7 +7,7 @@ from app.errors import LeaseLostError, RunEndedError, RunInProgressError, Unknow
 from app.schemas.training import Counts, Progress, Run, RunError
 from app.store.client import Database
 from app.store.lease import Lease
-from app.store.runs import RunStore
+from app.store.runs import MOST_TAKEOVERS, RunStore
 
 
 @pytest.fixture
@@ -120,27 +120,48 @@ async def test_a_running_run_is_told_to_stop(runs: RunStore, fence: int) -> None
 async def test_a_stale_worker_changes_nothing(database: Database, runs: RunStore, fence: int) -> None:
     run = await started(runs, fence)
     newer = await take_lease(database)
-    assert await runs.fail_orphans(newer, "its worker died") == 1
-    failed = await runs.get(run.run_id)
-    assert failed.status == "failed"
-    assert failed.error == RunError(type="worker_died", detail="its worker died")
+    assert await runs.take_over_orphans(newer, "its worker died") == 1
+    requeued = await runs.get(run.run_id)
+    assert (requeued.status, requeued.losses, requeued.progress, requeued.error) == ("queued", [], None, None)
     with pytest.raises(LeaseLostError):
         await runs.progress(run.run_id, fence, Progress(epoch=1, epochs=3), [0.1])
     with pytest.raises(LeaseLostError):
         await runs.describe(run.run_id, fence, device="cpu")
     with pytest.raises(LeaseLostError):
         await runs.finish(run.run_id, fence, "succeeded", model_id="m-000001")
-    assert await runs.get(run.run_id) == failed
-
-    queued = await runs.request("request", {})
     with pytest.raises(LeaseLostError):
-        await runs.start(queued.run_id, fence, seed=0, config={})
-    assert await runs.get(queued.run_id) == queued
+        await runs.cancel_requested(run.run_id, fence)
+    with pytest.raises(LeaseLostError):
+        await runs.start(run.run_id, fence, seed=0, config={})
+    assert await runs.get(run.run_id) == requeued
+
+
+async def test_a_run_that_its_workers_die_of_fails_in_the_end(database: Database, runs: RunStore, fence: int) -> None:
+    run = await started(runs, fence)
+    for _ in range(MOST_TAKEOVERS):
+        fence = await take_lease(database)
+        assert await runs.take_over_orphans(fence, "its worker died") == 1
+        assert await runs.take_over_orphans(fence, "its worker died") == 0
+        await runs.start(run.run_id, fence, seed=0, config={})
+    assert await runs.take_over_orphans(await take_lease(database), "its worker died") == 1
+    failed = await runs.get(run.run_id)
+    assert (failed.status, failed.error) == ("failed", RunError(type="worker_died", detail="its worker died"))
+    await runs.request("request", {})
+
+
+async def test_a_run_that_shall_stop_is_not_taken_over(database: Database, runs: RunStore, fence: int) -> None:
+    run = await started(runs, fence)
+    assert await runs.cancel_requested(run.run_id, fence) is False
+    await runs.request_cancel(run.run_id)
+    assert await runs.cancel_requested(run.run_id, fence) is True
+    assert await runs.take_over_orphans(await take_lease(database), "its worker died") == 1
+    assert (await runs.get(run.run_id)).status == "cancelled"
+    await runs.request("request", {})
 
 
 async def test_only_runs_of_older_fences_are_orphans(runs: RunStore, fence: int) -> None:
     run = await started(runs, fence)
-    assert await runs.fail_orphans(fence, "its worker died") == 0
+    assert await runs.take_over_orphans(fence, "its worker died") == 0
     assert (await runs.get(run.run_id)).status == "running"
 
 

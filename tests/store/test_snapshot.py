@@ -3,6 +3,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
+from app.domain.words import TEXT_CHARACTERS
 from app.errors import InvalidFeaturesError
 from app.schemas.courses import Course
 from app.schemas.interactions import Interaction
@@ -58,6 +59,11 @@ async def test_rows_are_sorted_and_say_what_is_stored(database: Database, mongod
     np.testing.assert_array_equal(snapshot.timestamps - int(DAY_0.timestamp() * 1000), milliseconds)
 
 
+async def test_the_half_life_is_handed_on(database: Database, mongodb_uri: str) -> None:
+    assert read_snapshot(mongodb_uri, database.name, TYPES).half_life_days is None
+    assert read_snapshot(mongodb_uri, database.name, TYPES, half_life_days=3.0).half_life_days == 3.0
+
+
 async def test_types_that_are_no_longer_configured_follow(database: Database, mongodb_uri: str) -> None:
     rows = [Interaction(user_id="u", course_id=c, type=t) for c, t in (("a", "old"), ("b", "enroll"), ("c", "ancient"))]
     await InteractionStore(database).write_many(rows, auto_create=True)
@@ -99,7 +105,8 @@ async def test_features_stand_at_their_rows(database: Database, mongodb_uri: str
     ("features", "problem"),
     [
         ([[1, 2], [3]], "the features of course 'c1' are 1 numbers, those of 'c0' 2"),
-        ([[1, 2], [1e300, 0]], "the features of course 'c1' hold a number that is not finite or too large for 32 bits"),
+        ([[1, 2], [1e300, 0]], "the features of course 'c1' hold a number that is not finite or above 1e[+]15"),
+        ([[1, 2], [0, -1e20]], "the features of course 'c1' hold a number that is not finite or above 1e[+]15"),
     ],
 )
 async def test_features_that_cannot_be_used_name_the_record(
@@ -116,3 +123,43 @@ async def test_a_stored_infinity_names_the_record(database: Database, mongodb_ur
     await database["users"].insert_one({"_id": "u", "features": [float("nan")]})
     with pytest.raises(InvalidFeaturesError, match="user 'u'"):
         read_snapshot(mongodb_uri, database.name, TYPES)
+
+
+async def test_words_of_courses(database: Database, mongodb_uri: str) -> None:
+    """Labels and title of all, and so much of a description as counts; a bare course has none."""
+    long = "机器学习" * TEXT_CHARACTERS
+    await CourseStore(database).put_many(
+        [
+            Course(course_id="b", title="Algebra", description=long, tags=["maths"], level="easy", language="zh"),
+            Course(course_id="c", description="short"),
+        ]
+    )
+    await CourseStore(database).create_bare(["a"])
+    words = read_snapshot(mongodb_uri, database.name, TYPES).item_words
+    assert words is not None
+    assert list(words.labels) == [[], ["topic:maths", "level:easy", "language:zh"], []]
+    assert list(words.texts) == ["\n", f"Algebra\n{long[:TEXT_CHARACTERS]}", "\nshort"]
+
+
+async def test_descriptions_are_not_read_when_all_courses_have_features(database: Database, mongodb_uri: str) -> None:
+    await CourseStore(database).put(Course(course_id="a", title="Algebra", description="long", features=[1.0]))
+    words = read_snapshot(mongodb_uri, database.name, TYPES).item_words
+    assert words is not None
+    assert list(words.texts) == ["Algebra"]
+
+
+async def test_without_words_there_are_none(database: Database, mongodb_uri: str) -> None:
+    await CourseStore(database).create_bare(["a"])
+    await UserStore(database).create_bare(["u"])
+    snapshot = read_snapshot(mongodb_uri, database.name, TYPES)
+    assert snapshot.item_words is snapshot.user_words is None
+
+
+async def test_interests_are_read_when_somebody_has_no_interaction(database: Database, mongodb_uri: str) -> None:
+    await UserStore(database).put_many([User(user_id="a"), User(user_id="b", interests={"law": 2.0, "art": 0.0})])
+    await InteractionStore(database).write_many([Interaction(user_id="b", course_id="c")], auto_create=True)
+    words = read_snapshot(mongodb_uri, database.name, TYPES).user_words
+    assert words is not None
+    assert (list(words.labels), list(words.texts)) == ([[], ["topic:law"]], ["", "law"])
+    await UserStore(database).delete("a")
+    assert read_snapshot(mongodb_uri, database.name, TYPES).user_words is None

@@ -86,7 +86,9 @@ def make_contents(
     snapshot = make_snapshot(users, items, keys, time=time)
     embeddings = random_embeddings(len(snapshot.users), len(snapshot.items), size, seed)
     item_filter = random_filter(len(snapshot.items), seed) if seed % 2 else None
-    return ArtifactContents.from_snapshot(snapshot, WEIGHTS, embeddings, item_filter)
+    contents = ArtifactContents.from_snapshot(snapshot, WEIGHTS, embeddings, item_filter)
+    contents.user_vectors[contents.user_degrees == 0] = 0.0  # as training leaves them
+    return contents
 
 
 def light_gcn(snapshot: Snapshot, layer0: np.ndarray, n_layers: int, combination: str = "sum") -> Embeddings:

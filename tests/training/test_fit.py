@@ -1,5 +1,6 @@
+import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -10,9 +11,12 @@ from app.domain.interactions import Features
 from app.errors import CancelledError, DivergedError, NothingToLearnError
 from app.graph.bipartite import BipartiteGraph
 from app.graph.initial import initial_vectors
+from app.training.checkpoint import Checkpoint, finished, fit_key
 from app.training.config import Combination, Loss, TrainingConfig
 from app.training.device import UnusableDeviceError, choose_device
 from app.training.fit import fit
+from app.training.result import FitResult
+from app.training.sampling import usable_edges
 from tests.support.graphs import checkerboard, random_graph
 
 SMALL = TrainingConfig(embedding_size=16, loss="bpr", epochs=30, device="cpu").recipe(150, 100)
@@ -183,3 +187,94 @@ def test_the_batch_grows_with_the_data() -> None:
         config = TrainingConfig(loss=loss)
         assert (config.recipe(12, 100).batch_size, config.recipe(1_000_000, 100).batch_size) == sizes
     assert TrainingConfig(batch_size=7).recipe(1_000_000, 100).batch_size == 7
+
+
+class Kept:
+    """Checkpoints in memory, after every so many steps."""
+
+    def __init__(self, every: int = 1) -> None:
+        self.latest: dict[str, Checkpoint] = {}
+        self.every, self.asked, self.die_after = every, 0, -1
+
+    def resume(self, key: str) -> Checkpoint | None:
+        kept = self.latest.get(key)
+        return kept and Checkpoint(kept.arrays, json.loads(json.dumps(kept.values)))
+
+    def due(self) -> bool:
+        self.asked += 1
+        return self.asked % self.every == 0
+
+    def keep(self, key: str, checkpoint: Checkpoint) -> None:
+        self.latest[key] = checkpoint
+        if self.asked == self.die_after:
+            raise KeyboardInterrupt
+
+
+def equal(first: FitResult, second: FitResult) -> None:
+    for field in fields(Embeddings):
+        np.testing.assert_array_equal(getattr(first.embeddings, field.name), getattr(second.embeddings, field.name))
+    assert (first.losses, first.steps, first.score) == (second.losses, second.steps, second.score)
+
+
+@pytest.mark.parametrize("loss", ["bpr", "softmax"])
+@pytest.mark.parametrize("validated", [False, True])
+def test_a_fit_that_was_broken_off_goes_on_to_the_same_bits(loss: Loss, validated: bool) -> None:
+    """Broken off in the first epoch, in the middle of a later one and after the last step of one, and again."""
+    graph = random_graph(n_users=200, n_items=60)
+    config = TrainingConfig(embedding_size=8, n_layers=2, combination="mean", loss=loss, epochs=6, batch_size=100)
+    recipe = config.recipe(graph.n_edges, graph.n_items)
+    begin = start(graph, 8)
+
+    def validate(embeddings: Embeddings) -> float:
+        return -abs(float(embeddings.item_vectors[0, 0]) * 1e3 % 1 - 0.5)  # goes up and down
+
+    def run(checkpoints: Kept | None) -> FitResult:
+        return fit(graph, begin, recipe, validate=validate if validated else None, checkpoints=checkpoints)
+
+    undisturbed = run(None)
+    n_steps = -(-len(usable_edges(graph)) * max(1, 1024 // graph.n_edges) // 100)
+    assert n_steps > 3
+    kept = Kept()
+    for die_after in (2, n_steps, 2 * n_steps + 3, 3 * n_steps + 1):
+        kept.die_after = die_after
+        kept.asked = 0 if die_after == 2 else kept.asked
+        with pytest.raises(KeyboardInterrupt):
+            run(kept)
+    kept.die_after = -1
+    told: list[int] = []
+    resumed = fit(
+        graph,
+        begin,
+        recipe,
+        validate=validate if validated else None,
+        checkpoints=kept,
+        on_epoch=lambda epoch, *_: told.append(epoch),
+    )
+    equal(resumed, undisturbed)
+    assert told == list(range(1, len(told) + 1)), "the curve of losses is whole"
+    assert kept.asked <= len(told) * n_steps, "no step is done twice"
+
+
+def test_only_the_same_fit_goes_on() -> None:
+    graph = random_graph()
+    keys = {
+        fit_key(graph, start(graph), SMALL),
+        fit_key(graph, start(graph), replace(SMALL, seed=1)),
+        fit_key(graph, start(graph) + 1, SMALL),
+        fit_key(random_graph(seed=1), start(graph), SMALL),
+        fit_key(graph, start(graph), SMALL, 3),
+    }
+    assert len(keys) == 5
+    assert fit_key(random_graph(), start(graph), SMALL) in keys
+
+
+def test_a_finished_fit_is_not_done_again() -> None:
+    graph = random_graph()
+    result = fit(graph, start(graph), SMALL)
+    kept = Kept()
+    kept.keep(fit_key(graph, start(graph), SMALL, None, False), finished(result))
+    told: list[float] = []
+    again = fit(graph, start(graph), SMALL, checkpoints=kept, on_epoch=lambda *a: told.append(a[2]))
+    equal(again, result)
+    assert told == list(result.losses)
+    assert kept.asked == 0

@@ -3,11 +3,14 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from app.domain.interactions import Features, Snapshot
 from app.domain.vocabulary import Vocabulary
-from app.errors import CancelledError, NothingToLearnError
-from app.training.config import TrainingConfig
+from app.domain.words import Words
+from app.errors import CancelledError, CollapsedError, NothingToLearnError
+from app.training.config import Loss, TrainingConfig
 from app.training.run import judge, train
 
 WEIGHTS = {"view": 1.0, "dislike": 0.0}
@@ -109,3 +112,62 @@ def test_the_gate() -> None:
     assert not bad.accepted
     assert "0.1000" in bad.reason
     assert "0.2000" in bad.reason
+
+
+@pytest.mark.parametrize("loss", ["bpr", "softmax"])
+@given(data=st.data())
+@settings(max_examples=40, deadline=None)
+def test_whatever_is_stored_ends_in_a_model_or_a_clear_error(loss: Loss, data: st.DataObject) -> None:
+    """0, 1 or a few users and courses; repeated pairs of several types; isolated ones; users who took everything."""
+    n_users, n_items = data.draw(st.integers(0, 4)), data.draw(st.integers(0, 4))
+    pair = st.tuples(st.integers(0, max(n_users - 1, 0)), st.integers(0, max(n_items - 1, 0)), st.integers(0, 1))
+    rows = sorted(data.draw(st.lists(pair, max_size=20))) if n_users and n_items else []
+    columns = np.array(rows, np.int64).reshape(-1, 3)
+    odd = replace(
+        snapshot([], n_users, n_items),
+        user_rows=columns[:, 0].astype(np.int32),
+        item_rows=columns[:, 1].astype(np.int32),
+        type_codes=columns[:, 2].astype(np.uint8),
+        timestamps=np.array(
+            data.draw(st.lists(st.integers(0, 2**42), min_size=len(rows), max_size=len(rows))), np.int64
+        ),
+        half_life_days=data.draw(st.sampled_from([None, 1e-6, 1.0])),
+        item_words=data.draw(st.sampled_from([None, Words([["a"]] * n_items, ["b"] * n_items)])),
+    )
+    try:
+        model = train(odd, WEIGHTS, replace(CONFIG, embedding_size=4, epochs=2, loss=loss))
+    except NothingToLearnError:
+        took_something = {user for user, _, type_ in rows if type_ == 0}
+        assert all(len({item for user, item, _ in rows if user == one}) == n_items for one in took_something)
+        return
+    for vectors in (model.embeddings.user_vectors, model.embeddings.item_vectors):
+        assert np.isfinite(vectors).all()
+    assert np.isfinite(model.losses).all()
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    "odd",
+    [
+        snapshot([(0, i) for i in range(5000)] + [(u, u) for u in range(1, 300)], 300, 5001),
+        snapshot([(u, 0) for u in range(3000)] + [(u, 1 + u % 7) for u in range(0, 3000, 2)], 3000, 9),
+        snapshot([(u, i + 20 * (u % 10)) for u in range(300) for i in range(u % 7, 20, 2)], 300, 200),
+    ],
+    ids=["giant user", "giant course", "disconnected"],
+)
+def test_lopsided_data_are_learned_from_and_judged(odd: Snapshot) -> None:
+    model = train(odd, WEIGHTS, replace(CONFIG, epochs=3))
+    assert model.split == "random"
+    assert np.isfinite(model.embeddings.user_vectors).all()
+    assert np.isfinite([value for measures in model.metrics.values() for value in measures.values()]).all()
+
+
+def test_data_that_teach_nothing_are_said_to() -> None:
+    """Random pairs, from which L2 takes every vector to zero: as good as most-popular by luck, and of no use."""
+    rng = np.random.default_rng(0)
+    noise = snapshot(
+        [*zip(rng.integers(0, 300, 3000).tolist(), rng.integers(0, 100, 3000).tolist(), strict=True)], 300, 100
+    )
+    with pytest.raises(CollapsedError, match="shrank to nothing"):
+        train(noise, WEIGHTS, TrainingConfig(embedding_size=16, l2_weight=2.0))
+    assert train(noise, WEIGHTS, TrainingConfig(embedding_size=16, loss="bpr", epochs=5)).epochs <= 5

@@ -1,0 +1,103 @@
+"""The state of a fit between two steps, so that another process can go on with it.
+
+Arrays and plain values only: where they are kept is the caller's affair.  A fit is known by all that its result depends
+on, so whoever does the same fit again finds what was kept of it, and a fit of anything else finds nothing.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.domain.embeddings import Embeddings
+from app.graph.bipartite import BipartiteGraph
+from app.training.config import Recipe
+from app.training.result import FitResult
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """arrays: in the keeper's hands from then on.  values: ready for JSON, integers of any size."""
+
+    arrays: Mapping[str, Array]
+    values: Mapping[str, Any]
+
+
+class Checkpoints(Protocol):
+    """Where checkpoints are kept; asked from the training thread."""
+
+    def resume(self, key: str) -> Checkpoint | None:
+        """The latest that was kept under the key, by any process."""
+        ...
+
+    def due(self) -> bool:
+        """Whether it is time for the next; asked after every step, so it must be cheap."""
+        ...
+
+    def keep(self, key: str, checkpoint: Checkpoint) -> None:
+        """Keep it instead of the one before; may be slow, and must not fail because it cannot be kept."""
+        ...
+
+
+def fit_key(graph: BipartiteGraph, initial: NDArray[np.float32], recipe: Recipe, *others: object) -> str:
+    """SHA-256 of all that a fit's result depends on."""
+    digest = hashlib.sha256(json.dumps([recipe.as_dict(), *map(str, others)], sort_keys=True).encode())
+    for matrix in (graph.user_items, graph.seen):
+        for array in (matrix.indptr, matrix.indices, matrix.data):
+            digest.update(np.ascontiguousarray(array).data)
+    digest.update(f"{initial.shape}".encode() + np.ascontiguousarray(initial).data)
+    return digest.hexdigest()
+
+
+def embeddings_arrays(embeddings: Embeddings, prefix: str) -> dict[str, Array]:
+    """Arrays of a model, named with a prefix."""
+    own = {field.name: getattr(embeddings, field.name) for field in fields(Embeddings)}
+    return {prefix + name: np.asarray(value) for name, value in own.items() if value is not None}
+
+
+def embeddings_from(arrays: Mapping[str, Array], prefix: str) -> Embeddings | None:
+    """The inverse; None when there are none of the prefix."""
+    own: dict[str, Any] = {
+        name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)
+    }
+    if not own:
+        return None
+    own["own_weight"] = float(own["own_weight"])
+    return Embeddings(**own)
+
+
+def finished(result: FitResult) -> Checkpoint:
+    """A fit that is over."""
+    values = {
+        "finished": True,
+        "losses": result.losses,
+        "steps": result.steps,
+        "device": result.device,
+        "seconds": result.seconds,
+        "score": result.score,
+        "epochs_done": result.epochs_done,
+    }
+    return Checkpoint(embeddings_arrays(result.embeddings, ""), values)
+
+
+def result_of(checkpoint: Checkpoint) -> FitResult | None:
+    """The result of a fit that is over, None when it is not."""
+    values = checkpoint.values
+    embeddings = embeddings_from(checkpoint.arrays, "") if values.get("finished") else None
+    if embeddings is None:
+        return None
+    return FitResult(
+        embeddings=embeddings,
+        losses=tuple(values["losses"]),
+        steps=values["steps"],
+        device=values["device"],
+        seconds=values["seconds"],
+        score=values["score"],
+        epochs_done=values["epochs_done"],
+    )
