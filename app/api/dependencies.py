@@ -7,6 +7,7 @@ from fastapi import Depends, Path, Query, Request
 
 from app.api import batches
 from app.api.live import Live
+from app.api.recommender import Recommender
 from app.api.service import CourseService, InteractionService, UserService
 from app.errors import InvalidValueError
 from app.schemas.fields import Id
@@ -27,6 +28,7 @@ class Services:
     runs: RunStore
     models: ModelStore
     live: Live
+    recommender: Recommender
     metrics: Metrics
     training_settings: dict[str, Any]
 

@@ -21,6 +21,17 @@ Label = tuple[Field, str]
 FIELDS: tuple[Field, ...] = get_args(Field)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Profile:
+    """What somebody says of herself.  interests: weights of tags or categories.  features: (C,) float32."""
+
+    interests: Mapping[str, float]
+    features: NDArray[np.float32] | None = None
+
+
+NO_PROFILE = Profile({})
+
+
 @dataclass(frozen=True, slots=True)
 class ContentMap:
     """A ridge regression from labels to trained item vectors: v = mean + sum of the labels' rows of ``weights``.

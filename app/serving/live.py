@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from app.domain.changes import ChangeBatch, InteractionChanged, UserChanged
 from app.serving.catalogue import Catalogue, CatalogueView
 from app.serving.content import ContentMap, known_edges
-from app.serving.explain import explain
+from app.serving.explain import explain, only_of
 from app.serving.filters import allowed_rows, without
-from app.serving.fold_in import new_parts
+from app.serving.fold_in import VectorParts, new_parts
 from app.serving.index import ServingIndex
 from app.serving.lists import COMPLETE, listed, rank_popular, ranked
 from app.serving.options import Options, Ranked, RankedList, Reason
@@ -62,6 +62,11 @@ class LiveModel:
 
     # --- asked
 
+    def has_vector(self, course_id: str) -> bool:
+        """Whether the course can be scored."""
+        row = self.shelf.view.row(course_id)
+        return row is not None and bool(self.shelf.course_vectors([row]).any())
+
     def recommend(self, user_id: str, options: Options) -> RankedList:
         """Courses for a user, by vectors or, for somebody who has none, by popularity."""
         user = self.users.get(user_id)
@@ -85,12 +90,24 @@ class LiveModel:
         for start in range(0, len(user_ids), block):
             yield from self._recommend_block(user_ids[start : start + block], options)
 
-    def recommend_to(self, course_ids: Collection[str], interests: Mapping[str, float], options: Options) -> RankedList:
-        """Courses for somebody of whom this is known: courses taken, and weighted tags or categories."""
+    def recommend_to(
+        self,
+        course_ids: Collection[str],
+        interests: Mapping[str, float],
+        options: Options,
+        user_id: str | None = None,
+    ) -> RankedList:
+        """Courses for somebody of whom this is known: courses taken, and weighted tags or categories.
+
+        user_id: who it is, when what is not to be listed is known.
+        """
         shelf, contents = self.shelf, self.index.contents
-        allowed = allowed_rows(shelf.view, options, course_ids)
-        if options.exclude_seen:
-            allowed = without(allowed, shelf.view.rows(course_ids))
+        if user_id is not None:
+            allowed = self._allowed(shelf, options, user_id)
+        else:
+            allowed = allowed_rows(shelf.view, options, course_ids)
+            if options.exclude_seen:
+                allowed = without(allowed, shelf.view.rows(course_ids))
         edges = known_edges(shelf.view, course_ids, interests)
         if not len(edges.rows) or contents.item_messages is None:
             items = ranked(self._popular_scores(shelf), allowed, options, shelf)
@@ -110,15 +127,28 @@ class LiveModel:
 
     def explain(self, user_id: str, course_ids: Sequence[str]) -> list[list[Reason]]:
         """Why each of these courses has its score for the user; nothing for somebody without a vector."""
-        parts, shelf = self.users.parts(user_id), self.shelf
+        return self._explain(self.users.parts(user_id), course_ids)
+
+    def explain_to(
+        self, taken: Collection[str], interests: Mapping[str, float], course_ids: Sequence[str]
+    ) -> list[list[Reason]]:
+        """The same for somebody of whom this is known; what interests add belongs to the user's own part."""
+        edges = known_edges(self.shelf.view, taken, interests)
+        if not len(edges.rows) or self.index.contents.item_messages is None:
+            return [[] for _ in course_ids]
+        explained = self._explain(new_parts(self.index.contents, edges), course_ids)
+        return [only_of(taken, reasons) for reasons in explained]
+
+    # ---
+
+    def _explain(self, parts: VectorParts | None, course_ids: Sequence[str]) -> list[list[Reason]]:
+        shelf = self.shelf
         if parts is None:
             return [[] for _ in course_ids]
         rows = [shelf.view.row(course_id) for course_id in course_ids]
         beyond = len(shelf.view.ids)  # has no vector
         vectors = shelf.course_vectors([beyond if row is None else row for row in rows])
         return explain(parts, vectors, self.index.items.ids)
-
-    # ---
 
     def _recommend_block(self, user_ids: Sequence[str], options: Options) -> list[RankedList]:
         shelf = self.shelf
