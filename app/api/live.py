@@ -11,7 +11,8 @@ from app.api.loading import load_model, overlay_of_present_state
 from app.api.profiles import Profiles
 from app.domain.changes import Change, ChangeBatch, CourseChanged, CurrentModelChanged, InteractionChanged, UserChanged
 from app.errors import ArtifactError, ChangeHistoryLostError, CourseGraphError, UnavailableError, UnknownModelError
-from app.serving.catalogue import Catalogue
+from app.serving.catalogue import Catalogue, CatalogueView
+from app.serving.content import ContentMap
 from app.serving.current import CurrentIndex
 from app.serving.live import LiveModel
 from app.store.changes import follow
@@ -164,7 +165,9 @@ class Live:
             pause = RETRY_SECONDS
             try:
                 index = await load_model(self._models, model_id, self._cache)
-                await self._replay(LiveModel(index, current.catalogue), current)
+                view = CatalogueView(current.catalogue, index)
+                content = await asyncio.to_thread(ContentMap.fit, index, view)
+                await self._replay(LiveModel(index, current.catalogue, content=content), current)
                 break
             except UNAVAILABLE_ERRORS:
                 pass
@@ -196,7 +199,7 @@ class Live:
         except ChangeHistoryLostError:
             log.warning("the oplog does not reach back to the snapshot of model %s; all is compared", index.model_id)
             overlay = await overlay_of_present_state(self._db, index)
-            await self._catch_up(LiveModel(index, current.catalogue, overlay), current)
+            await self._catch_up(LiveModel(index, current.catalogue, overlay, model.content), current)
 
     async def _catch_up(self, model: LiveModel, current: CurrentIndex) -> None:
         async with contextlib.aclosing(follow(self._db, model.overlay.position, kinds=USER_KINDS)) as batches:

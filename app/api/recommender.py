@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from app.api.live import Live
 from app.api.takers import Takers
 from app.serving.catalogue import Catalogue
@@ -69,8 +71,8 @@ class Recommender:
         if model is None:
             ranked = rank_popular(current.catalogue, await self._takers.counts(), course_ids, options, course_ids)
             return Answer(ranked, reasons=[[] for _ in ranked.items] if explain else None)
-        ranked = model.recommend_to(course_ids, profile.interests, options)
-        reasons = model.explain_to(course_ids, profile.interests, _ids(ranked)) if explain else None
+        ranked = model.recommend_to(course_ids, profile, options)
+        reasons = model.explain_to(course_ids, profile, _ids(ranked)) if explain else None
         return Answer(ranked, reasons=reasons)
 
     async def recommend_many(
@@ -169,8 +171,8 @@ def _taken(model: LiveModel, user_id: str) -> bytes:
 
 
 def _by_profile(model: LiveModel, user_id: str, profile: Profile, options: Options, *, explain: bool) -> Answer:
-    ranked = model.recommend_to((), profile.interests, options, user_id)
-    reasons = model.explain_to((), profile.interests, _ids(ranked)) if explain else None
+    ranked = model.recommend_to((), profile, options, user_id)
+    reasons = model.explain_to((), profile, _ids(ranked)) if explain else None
     return Answer(ranked, _taken(model, user_id), reasons)
 
 
@@ -184,4 +186,8 @@ def _ids(ranked: RankedList) -> list[str]:
 
 def profile_of(interests: Mapping[str, float], features: Sequence[float] | None) -> Profile:
     """What somebody says of herself."""
-    return Profile(interests) if interests or features else NO_PROFILE
+    if features is None:
+        return Profile(interests) if interests else NO_PROFILE
+    with np.errstate(over="ignore"):
+        vector = np.array(features, np.float32)
+    return Profile(interests, vector if np.isfinite(vector).all() else None)
