@@ -25,7 +25,7 @@ class ArtifactContents:
     seen_types: (S,) uint32, bit t is set when the user did ``types[t]`` with the item.
     popularity: (I,) float32, number of users with an edge to the item.
     user_degrees, item_degrees: (U,) and (I,) float64, sums of edge weights.
-    user_feature_weights: (C + 1, D) float32, (features, 1) @ it is a vector for a user without edges; None: not learned.
+    user_feature_weights: (C + 1, D) float32, a vector of a user without edges is (features, 1) @ it; None: not known.
     type_weights: edge weight of each type; a pair weighs the most that one of its types does.
     top_items, top_scores: (U, L) int32 and float32, the best unseen items of each user, best first, see ``top_lists``;
     a row with fewer ends in -1.  None: they were not computed.
