@@ -4,13 +4,13 @@ import hashlib
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from random import getrandbits
 from typing import Any
 
 import orjson
 from fastapi import Request, Response
 
 from app.api.recommender import Answer
+from app.domain.lists import recommendation_id
 from app.schemas.recommendations import PercentOver
 
 JSON = b"application/json"
@@ -106,7 +106,9 @@ def document(user_id: str | None, answer: Answer, percent_over: PercentOver, ite
             ranked.source.encode(),
             b'","generated_at":',
             _clock.now(),
-            b',"recommendation_id":"r-%024x","percent_over":"' % getrandbits(96),
+            b',"recommendation_id":"',
+            recommendation_id(ranked.model_id).encode(),
+            b'","percent_over":"',
             percent_over.encode(),
             b'","items":',
             items,

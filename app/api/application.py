@@ -24,6 +24,7 @@ from app.api.routers import (
     users,
 )
 from app.api.service import CourseService, InteractionService, UserService
+from app.api.shown import Shown
 from app.errors import SettingError
 from app.settings import Settings
 from app.store.client import open_database
@@ -85,6 +86,7 @@ def _lifespan(
         ) as db:
             counted = [name for name, weight in settings.interaction_weights.items() if weight > 0]
             live = Live(db, settings.cache_dir, metrics)
+            shown = Shown(ModelStore(db))
             services = Services(
                 users=UserService(UserStore(db), live, metrics),
                 courses=CourseService(CourseStore(db), live, metrics),
@@ -95,10 +97,11 @@ def _lifespan(
                 models=ModelStore(db),
                 live=live,
                 recommender=Recommender(live, InteractionStore(db), UserStore(db), counted),
+                shown=shown,
                 metrics=metrics,
                 training_settings={name: getattr(settings, name) for name in TRAINING_SETTINGS},
             )
-            async with running(live, patience_seconds=START_SECONDS):
+            async with running(live, patience_seconds=START_SECONDS), shown.telling():
                 yield {"services": services}
 
     return lifespan

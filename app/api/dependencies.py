@@ -9,6 +9,7 @@ from app.api import batches
 from app.api.live import Live
 from app.api.recommender import Recommender
 from app.api.service import CourseService, InteractionService, UserService
+from app.api.shown import Shown
 from app.errors import InvalidValueError
 from app.schemas.fields import Id
 from app.schemas.pages import decode_cursor
@@ -29,6 +30,7 @@ class Services:
     models: ModelStore
     live: Live
     recommender: Recommender
+    shown: Shown
     metrics: Metrics
     training_settings: dict[str, Any]
 

@@ -33,5 +33,5 @@ def with_feature_weights(contents: ArtifactContents, features: Features) -> Arti
 def _ridge(given: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray[np.float64]:
     size = given.shape[1]
     strength = RIDGE * max(float(np.mean(given**2)), np.finfo(np.float64).tiny)
-    weights: NDArray[np.float64] = np.linalg.solve(given.T @ given + strength * np.eye(size), given.T @ wanted)
-    return weights
+    weights = np.linalg.solve(given.T @ given + strength * np.eye(size), given.T @ wanted)
+    return weights.astype(np.float64)

@@ -65,7 +65,7 @@ class ContentMap:
         own = [np.array([columns[label] for label in course if label in columns], np.intp) for course in labels]
         products, targets = _normal_equations(own, vectors - mean, len(columns))
         products[np.diag_indices(len(columns))] += RIDGE
-        return cls(columns, np.linalg.solve(products, targets), mean)
+        return cls(columns, np.linalg.solve(products, targets).astype(np.float64), mean)
 
     def vectors(self, courses: Sequence[CourseFacts | None]) -> NDArray[np.float32]:
         """(C, D); zeros for a course that has no known label, which is then neither liked nor disliked."""

@@ -166,6 +166,7 @@ def _decode(document: Document) -> StoredInteraction:
         type=type_,
         value=document["value"],
         timestamp=document["timestamp"],
+        recommendation_id=document.get("recommendation_id"),
         updated_at=datetime.fromtimestamp(document["written_at"].time, UTC),
     )
 

@@ -304,3 +304,37 @@ async def test_neighbours_of_what_is_not_known(client: httpx.AsyncClient, model_
             assert problem(await client.get(f"{path}?{query}")) == (422, "invalid_value")
     answer = await client.get("/courses/a%07/similar")
     assert answer.json()["errors"][0]["loc"] == ["path", "course_id"]
+
+
+# --- what follows from a list
+
+
+async def test_interactions_name_the_list_that_they_follow(client: httpx.AsyncClient, model_id: str) -> None:
+    lists = [await got(client, "/recommendations/ann"), await got(client, "/recommendations/bob")]
+    named = [body["recommendation_id"] for body in lists]
+    assert len(set(named)) == 2
+    row = {"user_id": "ann", "course_id": ids(lists[0])[0], "recommendation_id": named[0], "timestamp": 1_700_000_000}
+    await client.post("/interactions", json=[row, {**row, "course_id": ids(lists[0])[1]}])
+    await client.post("/interactions", json={"user_id": "bob", "course_id": "c9", "recommendation_id": "ours-17"})
+    stored = (await got(client, "/users/ann/interactions?limit=1000"))["items"]
+    assert {one["course_id"]: one["recommendation_id"] for one in stored} == {
+        **{"c1": None, "c2": None},
+        **dict.fromkeys(ids(lists[0])[:2], named[0]),
+    }
+    for later in ({"type": "enroll"}, {"type": "enroll", "recommendation_id": named[0]}):
+        await client.post("/interactions", json={"user_id": "ann", "course_id": row["course_id"], **later})
+    page = await got(client, f"/interactions?user_id=ann&course_id={row['course_id']}")
+    assert [one["recommendation_id"] for one in page["items"]] == [named[0]]
+    lines = (await client.get("/export/interactions")).text
+    again = await client.post("/interactions", content=lines, headers={"Content-Type": "application/x-ndjson"})
+    assert again.json()["rejected"] == []
+    model = await got(client, f"/models/{model_id}")
+    shown = model["click_through"]["lists"]
+    assert model["click_through"] == {"lists": shown, "followed": 1, "interactions": 2, "rate": 1 / shown}
+    await got(client, "/recommendations/ann")
+    await client.post("/recommendations/batch", json={"user_ids": ["ann", "bob"]})
+    assert (await got(client, f"/models/{model_id}"))["click_through"]["lists"] == shown + 3
+    assert problem(await client.post("/interactions", json={**row, "recommendation_id": "a/b"})) == (
+        422,
+        "invalid_value",
+    )

@@ -34,7 +34,7 @@ EXAMPLE = {
     "model_id": "m-000012",
     "source": "model",
     "generated_at": "2026-11-24T10:00:00Z",
-    "recommendation_id": "r-7f2b5c0d9e1a4b3c8d6f7a90",
+    "recommendation_id": "r-000012-7f2b5c0d9e1a4b3c",
     "percent_over": "recommended",
     "items": [
         {
@@ -93,7 +93,9 @@ async def get_recommendations(
 )
 async def get_popular(request: Request, options: Annotated[PopularOptions, Query()]) -> Response:
     """Most taken courses; a score is ln(1 + takers)."""
-    answer = await get_services(request).recommender.popular(to_options(options))
+    services = get_services(request)
+    answer = await services.recommender.popular(to_options(options))
+    _count(services, answer)
     return list_response(request, None, answer, "recommended")
 
 
@@ -219,9 +221,14 @@ async def _recommend(user_id: str, request: Request, options: RecommendationOpti
 async def _respond(
     request: Request, services: Services, user_id: str | None, answer: Answer, options: RecommendationOptions
 ) -> Response:
-    services.metrics.count_recommendation(answer.ranked.source)
+    _count(services, answer)
     courses = await _records(services, [answer]) if options.include_course else None
     return list_response(request, user_id, answer, options.percent_over, courses)
+
+
+def _count(services: Services, answer: Answer) -> None:
+    services.metrics.count_recommendation(answer.ranked.source)
+    services.shown.add(answer.ranked.model_id)
 
 
 async def _records(services: Services, answers: Collection[Answer]) -> dict[str, Any]:
@@ -236,7 +243,7 @@ async def _lines(services: Services, options: BatchOptions) -> AsyncIterator[byt
     async for answers in blocks:
         courses = await _records(services, answers) if options.include_course else None
         for user_id, answer in zip(options.user_ids[start : start + len(answers)], answers, strict=True):
-            services.metrics.count_recommendation(answer.ranked.source)
+            _count(services, answer)
             lines.append(document(user_id, answer, options.percent_over, items_json(answer, courses)))
             size += len(lines[-1])
             if size >= CHUNK_BYTES:
