@@ -12,6 +12,7 @@ from app.api.exception_handlers import add_exception_handlers
 from app.api.live import Live, running
 from app.api.middleware import RequestMiddleware
 from app.api.openapi import TAGS, complete_openapi
+from app.api.recommender import Recommender
 from app.api.routers import (
     courses,
     export,
@@ -23,6 +24,7 @@ from app.api.routers import (
     users,
 )
 from app.api.service import CourseService, InteractionService, UserService
+from app.api.shown import Shown
 from app.errors import SettingError
 from app.settings import Settings
 from app.store.client import open_database
@@ -40,7 +42,6 @@ START_SECONDS = 5.0  # how long a process waits to be ready before it answers 50
 ROUTERS = (
     recommendations.router,
     interactions.router,
-    recommendations.with_body,
     *(module.router for module in (users, courses, training, models, export, operations)),
 )
 TRAINING_SETTINGS = (
@@ -84,7 +85,8 @@ def _lifespan(
             app_name="coursegraph-api",
         ) as db:
             counted = [name for name, weight in settings.interaction_weights.items() if weight > 0]
-            live = Live(db, settings.cache_dir, counted, metrics)
+            live = Live(db, settings.cache_dir, metrics)
+            shown = Shown(ModelStore(db))
             services = Services(
                 users=UserService(UserStore(db), live, metrics),
                 courses=CourseService(CourseStore(db), live, metrics),
@@ -94,10 +96,12 @@ def _lifespan(
                 runs=RunStore(db),
                 models=ModelStore(db),
                 live=live,
+                recommender=Recommender(live, InteractionStore(db), UserStore(db), counted),
+                shown=shown,
                 metrics=metrics,
                 training_settings={name: getattr(settings, name) for name in TRAINING_SETTINGS},
             )
-            async with running(live, patience_seconds=START_SECONDS):
+            async with running(live, patience_seconds=START_SECONDS), shown.telling():
                 yield {"services": services}
 
     return lifespan

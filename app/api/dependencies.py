@@ -7,7 +7,9 @@ from fastapi import Depends, Path, Query, Request
 
 from app.api import batches
 from app.api.live import Live
+from app.api.recommender import Recommender
 from app.api.service import CourseService, InteractionService, UserService
+from app.api.shown import Shown
 from app.errors import InvalidValueError
 from app.schemas.fields import Id
 from app.schemas.pages import decode_cursor
@@ -27,6 +29,8 @@ class Services:
     runs: RunStore
     models: ModelStore
     live: Live
+    recommender: Recommender
+    shown: Shown
     metrics: Metrics
     training_settings: dict[str, Any]
 

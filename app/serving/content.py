@@ -1,19 +1,32 @@
 """What words tell: vectors of courses that came after the model, and edges of interests."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.domain.content import ContentMap
+from app.domain.contents import ArtifactContents
 from app.domain.courses import CourseFacts
 from app.domain.words import words_of_courses
 from app.serving.catalogue import CatalogueView
-from app.serving.fold_in import Edges
+from app.serving.fold_in import Edges, VectorParts
 from app.serving.options import Field
 
 FIELDS: tuple[Field, ...] = get_args(Field)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Profile:
+    """What somebody says of herself.  interests: weights of tags or categories.  features: (C,) float32."""
+
+    interests: Mapping[str, float]
+    features: NDArray[np.float32] | None = None
+
+
+NO_PROFILE = Profile({})
 
 
 class NewCourses:
@@ -48,3 +61,12 @@ def known_edges(view: CatalogueView, course_ids: Collection[str], interests: Map
             weights[rows] += weight / max(len(rows), 1)
     chosen = np.flatnonzero(weights)
     return Edges(chosen.astype(np.int32), weights[chosen])
+
+
+def feature_parts(contents: ArtifactContents, features: NDArray[np.float32] | None) -> VectorParts | None:
+    """Vector of somebody of whom nothing but features is known; None if the model has not learned from such ones."""
+    weights = contents.user_feature_weights
+    if features is None or weights is None or len(features) + 1 != len(weights):
+        return None
+    own = features.astype(np.float64) @ weights[:-1].astype(np.float64) + weights[-1]  # (D,)
+    return VectorParts(own, np.empty(0, np.int32), np.empty((0, len(own))))

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from app import __version__
+from app.artifact.features import with_feature_weights
 from app.artifact.manifest import Description
+from app.artifact.top_lists import with_top_lists
 from app.artifact.write import write_artifact
 from app.domain.contents import ArtifactContents, data_fingerprint
 from app.domain.interactions import Snapshot
@@ -175,6 +177,7 @@ class Cycle:
             snapshot, self._recipe.weights, trained.embeddings, trained.item_filter
         )
         contents = replace(contents, content=trained.content)
+        contents = await asyncio.to_thread(_completed, contents, snapshot)
         description = Description(
             model_id=model_id,
             run_id=run_id,
@@ -210,6 +213,11 @@ class Cycle:
         )
         reason = f": {outcome.error.detail}" if outcome.error else ""
         log.info("training run %s %s%s", run_id, outcome.status, reason)
+
+
+def _completed(contents: ArtifactContents, snapshot: Snapshot) -> ArtifactContents:
+    """With what serving would otherwise compute for each request."""
+    return with_top_lists(with_feature_weights(contents, snapshot.user_features))
 
 
 async def persistently(work: Callable[[], Awaitable[Result]]) -> Result:
