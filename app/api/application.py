@@ -12,12 +12,14 @@ from app.api.exception_handlers import add_exception_handlers
 from app.api.live import Live, running
 from app.api.middleware import RequestMiddleware
 from app.api.openapi import TAGS, complete_openapi
+from app.api.pictures import PictureService
 from app.api.routers import (
     courses,
     export,
     interactions,
     models,
     operations,
+    pictures,
     recommendations,
     training,
     users,
@@ -41,7 +43,7 @@ ROUTERS = (
     recommendations.router,
     interactions.router,
     recommendations.with_body,
-    *(module.router for module in (users, courses, training, models, export, operations)),
+    *(module.router for module in (users, courses, training, models, pictures, export, operations)),
 )
 TRAINING_SETTINGS = (
     *("embedding_size", "n_layers", "combination", "loss", "epochs"),
@@ -94,6 +96,7 @@ def _lifespan(
                 runs=RunStore(db),
                 models=ModelStore(db),
                 live=live,
+                pictures=PictureService(live, ModelStore(db), RunStore(db)),
                 metrics=metrics,
                 training_settings={name: getattr(settings, name) for name in TRAINING_SETTINGS},
             )

@@ -123,6 +123,11 @@ class Live:
                 self._counted = time.monotonic()
             return self._counts
 
+    @property
+    def index(self) -> CurrentIndex:
+        """What is served now.  Raises UnavailableError while starting."""
+        return self._ready()
+
     # --- keeping up
 
     async def run(self) -> None:

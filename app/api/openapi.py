@@ -23,6 +23,7 @@ TAGS = [
     {"name": "interactions", "description": "Who did what with which course."},
     {"name": "training", "description": "Making a new model."},
     {"name": "models", "description": "The models that were made."},
+    {"name": "pictures", "description": "The graph, the loss curve and the embedding map of a model."},
     {"name": "operations", "description": "Health, metrics, export."},
 ]
 

@@ -147,6 +147,7 @@ def fit(
         device=str(trainer.device),
         seconds=time.perf_counter() - began,
         score=best.score,
+        validation=tuple(best.history),
     )
 
 
@@ -159,11 +160,13 @@ class _Best:
         self.score: float | None = None
         self.epoch = 0
         self.stale = 0
+        self.history: list[tuple[int, float]] = []
 
     def offer(self, trainer: Trainer, epoch: int) -> None:
         assert self._validate is not None
         embeddings = trainer.embeddings()
         score = self._validate(embeddings)
+        self.history.append((epoch, score))
         self.stale += 1
         if self.score is None or score > self.score:
             self.embeddings, self.score, self.epoch, self.stale = embeddings, score, epoch, 0

@@ -22,6 +22,7 @@ class FitResult:
 
     losses: mean loss of each epoch whose weights are in the vectors.  steps: optimiser steps in those epochs.
     score: the validation score of the vectors given back, None without validation.
+    validation: epochs and the scores after them.
     """
 
     embeddings: Embeddings
@@ -30,6 +31,7 @@ class FitResult:
     device: str
     seconds: float
     score: float | None = None
+    validation: tuple[tuple[int, float], ...] = ()
 
     @property
     def epochs(self) -> int:
@@ -52,6 +54,7 @@ class TrainedModel:
     metrics: {"model": {...}, "popular": {...}, "item_cosine": {...}}, each with recall@10, recall@20, ndcg@10, ...;
     empty when too little could be held out.  split: "time", "random" or "none".
     losses, epochs and steps are those of the published vectors; seconds are of the whole run.
+    validation: epochs and NDCG@20 after them on the held-out interactions, while their number was chosen.
     """
 
     embeddings: Embeddings
@@ -66,3 +69,4 @@ class TrainedModel:
     n_held_out: int
     metrics: Mapping[str, Metrics]
     verdict: Verdict
+    validation: tuple[tuple[int, float], ...] = ()

@@ -73,7 +73,7 @@ def train(
         on_epoch=count.fitting,
         should_stop=should_stop,
     )
-    return _model(final, graph, recipe, began, parts=parts, metrics=metrics)
+    return _model(final, graph, recipe, began, parts=parts, metrics=metrics, validation=chosen.validation)
 
 
 def judge(metrics: Mapping[str, Metrics]) -> Verdict:
@@ -115,6 +115,7 @@ def _model(
     *,
     parts: Split | None = None,
     metrics: Mapping[str, Metrics] = MappingProxyType({}),
+    validation: tuple[tuple[int, float], ...] = (),
 ) -> TrainedModel:
     unjudged = Verdict(True, f"not judged: {LEAST_HELD_OUT} interactions to hold out are needed, and there were fewer")
     return TrainedModel(
@@ -130,4 +131,5 @@ def _model(
         n_held_out=len(parts.held_users) if parts else 0,
         metrics=metrics,
         verdict=judge(metrics) if parts else unjudged,
+        validation=validation,
     )
