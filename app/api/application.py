@@ -19,6 +19,7 @@ from app.api.routers import (
     interactions,
     models,
     operations,
+    page,
     pictures,
     recommendations,
     training,
@@ -43,7 +44,7 @@ ROUTERS = (
     recommendations.router,
     interactions.router,
     recommendations.with_body,
-    *(module.router for module in (users, courses, training, models, pictures, export, operations)),
+    *(module.router for module in (users, courses, training, models, pictures, export, operations, page)),
 )
 TRAINING_SETTINGS = (
     *("embedding_size", "n_layers", "combination", "loss", "epochs"),
@@ -61,6 +62,8 @@ def create_application(settings: Settings) -> FastAPI:
         version=__version__,
         description=DESCRIPTION,
         lifespan=_lifespan(settings, settings.mongodb_uri, metrics),
+        docs_url=None,  # the page's router has both, without files from another host
+        redoc_url=None,
         redirect_slashes=False,  # one address for one thing
         openapi_tags=TAGS,
         # In one flat table, as each inclusion costs every request a second search; what must be fast comes first.
