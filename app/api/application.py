@@ -12,6 +12,7 @@ from app.api.exception_handlers import add_exception_handlers
 from app.api.live import Live, running
 from app.api.middleware import RequestMiddleware
 from app.api.openapi import TAGS, complete_openapi
+from app.api.overview import Overview
 from app.api.pictures import PictureService
 from app.api.routers import (
     courses,
@@ -19,6 +20,7 @@ from app.api.routers import (
     interactions,
     models,
     operations,
+    overview,
     page,
     pictures,
     recommendations,
@@ -44,7 +46,7 @@ ROUTERS = (
     recommendations.router,
     interactions.router,
     recommendations.with_body,
-    *(module.router for module in (users, courses, training, models, pictures, export, operations, page)),
+    *(module.router for module in (users, courses, training, models, pictures, export, overview, operations, page)),
 )
 TRAINING_SETTINGS = (
     *("embedding_size", "n_layers", "combination", "loss", "epochs"),
@@ -100,6 +102,13 @@ def _lifespan(
                 models=ModelStore(db),
                 live=live,
                 pictures=PictureService(live, ModelStore(db), RunStore(db)),
+                overview=Overview(
+                    (UserStore(db), CourseStore(db), InteractionStore(db)),
+                    live,
+                    types=tuple(settings.interaction_weights),
+                    json_bytes=settings.body_limit_bytes,
+                    spool_bytes=settings.spool_limit_bytes,
+                ),
                 metrics=metrics,
                 training_settings={name: getattr(settings, name) for name in TRAINING_SETTINGS},
             )

@@ -7,6 +7,7 @@ from fastapi import Depends, Path, Query, Request
 
 from app.api import batches
 from app.api.live import Live
+from app.api.overview import Overview
 from app.api.pictures import PictureService
 from app.api.service import CourseService, InteractionService, UserService
 from app.errors import InvalidValueError
@@ -29,6 +30,7 @@ class Services:
     models: ModelStore
     live: Live
     pictures: PictureService
+    overview: Overview
     metrics: Metrics
     training_settings: dict[str, Any]
 
