@@ -1,4 +1,4 @@
-"""The files of the page and of the API's documentation, from the package, read once."""
+"""The files of the page and of the API's documentation, from the package."""
 
 import gzip
 import hashlib
@@ -26,17 +26,21 @@ class PageFiles:
 
     def __init__(self, folder: Path = FOLDER) -> None:
         self._paths = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
-        self._files: dict[str, PageFile] = {}
+        self._files: dict[str, tuple[int, PageFile]] = {}
 
-    def has(self, name: str) -> bool:
-        """Whether the file has been read already."""
-        return name in self._files
+    def ready(self, name: str) -> PageFile | None:
+        """A file that has been read, unless it was edited since."""
+        changed, file = self._files.get(name, (0, None))
+        return file if file is not None and self._paths[name].stat().st_mtime_ns == changed else None
 
-    def get(self, name: str) -> PageFile | None:
-        """A file by its path within the folder.  Reads it the first time, which takes up to 0.1 s for the largest."""
-        if name not in self._files and name in self._paths:
-            self._files[name] = _read(self._paths[name])
-        return self._files.get(name)
+    def read(self, name: str) -> PageFile | None:
+        """A file by its path within the folder, which takes up to 0.1 s for the largest; None if there is none."""
+        path = self._paths.get(name)
+        if path is None:
+            return None
+        changed = path.stat().st_mtime_ns
+        self._files[name] = changed, _read(path)
+        return self._files[name][1]
 
 
 def _read(path: Path) -> PageFile:

@@ -25,7 +25,8 @@ def _figure(points: LossPoints) -> Figure:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(visible=True, color=FAINT, linewidth=0.8)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.set_xlim(0.5, max(len(points.losses), 2) + 0.5)
+    last = max(len(points.losses), *(epoch for epoch, _ in points.validation), 2)
+    axes.set_xlim(0.5, last + 0.5)
     few = "o" if len(points.losses) <= 30 else ""
     epochs = range(1, len(points.losses) + 1)
     lines = axes.plot(epochs, points.losses, color=INK, linewidth=2, marker=few, markersize=4, label="loss")
@@ -37,6 +38,7 @@ def _figure(points: LossPoints) -> Figure:
         right.set_ylabel(f"{_name(points.metric)} on held-out interactions")
         at, values = zip(*points.validation, strict=True)
         style: dict[str, Any] = {"color": ACCENT, "linestyle": "--", "linewidth": 2, "marker": "s", "markersize": 5}
+        right.set_ylim(bottom=min(*values, 0.8 * max(values)))  # so that small differences look small
         lines += right.plot(at, values, label=_name(points.metric), **style)
     if points.losses:
         axes.legend(handles=lines, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, frameon=False)

@@ -62,18 +62,18 @@ def loss_svg(points: LossPoints) -> bytes:
             yield f'<line x1="{left}" y1="{y:.1f}" x2="{right}" y2="{y:.1f}" stroke="{FAINT}"/>'
             yield _text(left - 8, y + 4, f"{low + step / 4 * (high - low):.3g}", 'text-anchor="end" font-size="12"')
         epochs = range(1, len(points.losses) + 1)
-        for epoch in sorted({1, (len(epochs) + 1) // 2, len(epochs)}):
-            yield _text(_x(epoch, len(epochs)), bottom + 20, str(epoch), 'text-anchor="middle" font-size="12"')
-        places = [
-            (_x(epoch, len(epochs)), _y(loss, low, high)) for epoch, loss in zip(epochs, points.losses, strict=True)
-        ]
+        last = max(len(epochs), *(epoch for epoch, _ in points.validation), 1)  # validation may have gone on longer
+        for epoch in sorted({1, (last + 1) // 2, last}):
+            yield _text(_x(epoch, last), bottom + 20, str(epoch), 'text-anchor="middle" font-size="12"')
+        places = [(_x(epoch, last), _y(loss, low, high)) for epoch, loss in zip(epochs, points.losses, strict=True)]
         yield _line(places, f'stroke="{INK}"')
         if points.validation:
-            low, high = _range([value for _, value in points.validation])
+            values = [value for _, value in points.validation]
+            low, high = _range([*values, 0.8 * max(values)])  # so that small differences look small
             yield _text(
                 right, top - 8, f"- - {points.metric}, {low:.3g} to {high:.3g}", 'text-anchor="end" font-size="13"'
             )
-            held = [(_x(epoch, len(epochs)), _y(value, low, high)) for epoch, value in points.validation]
+            held = [(_x(epoch, last), _y(value, low, high)) for epoch, value in points.validation]
             yield _line(held, f'stroke="{ACCENT}" stroke-dasharray="7 4"')
 
     return _document(WIDTH, int(bottom) + 60, title, body())

@@ -53,7 +53,7 @@ async def get_page_file(name: str, request: Request) -> Response:
 
 
 async def _respond(request: Request, name: str, policy: str) -> Response:
-    file = FILES.get(name) if FILES.has(name) else await asyncio.to_thread(FILES.get, name)
+    file = FILES.ready(name) or await asyncio.to_thread(FILES.read, name)
     if file is None:
         raise HTTPException(404)
     headers = {
