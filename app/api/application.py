@@ -14,6 +14,7 @@ from app.api.middleware import RequestMiddleware
 from app.api.openapi import TAGS, complete_openapi
 from app.api.overview import Overview
 from app.api.pictures import PictureService
+from app.api.recommender import Recommender
 from app.api.routers import (
     courses,
     export,
@@ -28,6 +29,7 @@ from app.api.routers import (
     users,
 )
 from app.api.service import CourseService, InteractionService, UserService
+from app.api.shown import Shown
 from app.errors import SettingError
 from app.settings import Settings
 from app.store.client import open_database
@@ -45,7 +47,6 @@ START_SECONDS = 5.0  # how long a process waits to be ready before it answers 50
 ROUTERS = (
     recommendations.router,
     interactions.router,
-    recommendations.with_body,
     *(module.router for module in (users, courses, training, models, pictures, export, overview, operations, page)),
 )
 TRAINING_SETTINGS = (
@@ -91,7 +92,9 @@ def _lifespan(
             app_name="coursegraph-api",
         ) as db:
             counted = [name for name, weight in settings.interaction_weights.items() if weight > 0]
-            live = Live(db, settings.cache_dir, counted, metrics)
+            live = Live(db, settings.cache_dir, metrics)
+            recommender = Recommender(live, InteractionStore(db), UserStore(db), counted)
+            shown = Shown(ModelStore(db))
             services = Services(
                 users=UserService(UserStore(db), live, metrics),
                 courses=CourseService(CourseStore(db), live, metrics),
@@ -101,7 +104,7 @@ def _lifespan(
                 runs=RunStore(db),
                 models=ModelStore(db),
                 live=live,
-                pictures=PictureService(live, ModelStore(db), RunStore(db)),
+                pictures=PictureService(live, recommender, ModelStore(db), RunStore(db)),
                 overview=Overview(
                     (UserStore(db), CourseStore(db), InteractionStore(db)),
                     live,
@@ -109,10 +112,12 @@ def _lifespan(
                     json_bytes=settings.body_limit_bytes,
                     spool_bytes=settings.spool_limit_bytes,
                 ),
+                recommender=recommender,
+                shown=shown,
                 metrics=metrics,
                 training_settings={name: getattr(settings, name) for name in TRAINING_SETTINGS},
             )
-            async with running(live, patience_seconds=START_SECONDS):
+            async with running(live, patience_seconds=START_SECONDS), shown.telling():
                 yield {"services": services}
 
     return lifespan

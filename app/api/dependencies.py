@@ -9,7 +9,9 @@ from app.api import batches
 from app.api.live import Live
 from app.api.overview import Overview
 from app.api.pictures import PictureService
+from app.api.recommender import Recommender
 from app.api.service import CourseService, InteractionService, UserService
+from app.api.shown import Shown
 from app.errors import InvalidValueError
 from app.schemas.fields import Id
 from app.schemas.pages import decode_cursor
@@ -31,6 +33,8 @@ class Services:
     live: Live
     pictures: PictureService
     overview: Overview
+    recommender: Recommender
+    shown: Shown
     metrics: Metrics
     training_settings: dict[str, Any]
 

@@ -34,6 +34,7 @@ INTERACTION = {
     "type": "complete",
     "value": None,
     "timestamp": "2026-11-24T09:30:00Z",
+    "recommendation_id": None,
     "updated_at": "2026-11-24T09:30:01Z",
 }
 METRICS = {
@@ -84,6 +85,26 @@ REJECTED = {
 }
 
 
+LIST = {
+    "user_id": "ada",
+    "model_id": "m-000012",
+    "source": "model",
+    "generated_at": "2026-11-24T10:00:00Z",
+    "recommendation_id": "r-000012-7f2b5c0d9e1a4b3c",
+    "percent_over": "recommended",
+    "items": [
+        {
+            **{"course_id": "python", "rank": 1, "score": 1.0312, "percent": 100.0},
+            "because": [
+                {"course_id": "statistics", "contribution": 0.61, "percent": 59.2},
+                {"course_id": None, "contribution": 0.4212, "percent": 40.8},
+            ],
+        }
+    ],
+}
+NEAR = {"model_id": "m-000012"}
+
+
 def _page(item: Example) -> Example:
     return {"items": [item], "next_cursor": None}
 
@@ -99,6 +120,15 @@ ANSWERS: dict[str, Example] = {  # by the name of the schema
     "PageOf_StoredInteraction_": _page(INTERACTION),
     "PageOf_Run_": _page(RUN),
     "PageOf_ModelSummary_": _page(MODEL),
+    "RecommendationList": LIST,
+    "SimilarCourses": {
+        "course_id": "python",
+        "source": "model",
+        **NEAR,
+        "items": [{"course_id": "statistics", "rank": 1, "score": 0.83, "shared_users": 57}],
+    },
+    "InterestedUsers": {"course_id": "python", **NEAR, "items": [{"user_id": "ada", "rank": 1, "score": 1.0312}]},
+    "SimilarUsers": {"user_id": "ada", **NEAR, "items": [{"user_id": "alan", "rank": 1, "score": 0.91}]},
     "BatchReport": {"accepted": 9, "created": 8, "updated": 1, "unchanged": 0, "rejected": [REJECTED]},
     "Statistics": {
         **COUNTS,
@@ -175,15 +205,14 @@ TEXTS = {"application/x-ndjson": EXPORT, "text/plain": METRICS_TEXT, "image/svg+
 
 
 def add_examples(document: dict[str, Any]) -> None:
-    """Put an example into every answer that has none."""
+    """Put an example into every answer that has none, and anew where the framework has dropped what is null."""
     for path, calls in document["paths"].items():
         for call in calls.values():
             for status, answer in call["responses"].items():
                 for media_type, content in answer.get("content", {}).items():
-                    if "example" not in content and "examples" not in content:
-                        example = _example(path, status, media_type, content.get("schema", {}))
-                        if example is not None:
-                            content["example"] = example
+                    example = _example(path, status, media_type, content.get("schema", {}))
+                    if example is not None and ("example" not in content or _name(content) in ANSWERS):
+                        content["example"] = example
 
 
 def _example(path: str, status: str, media_type: str, schema: dict[str, Any]) -> Any:
@@ -197,6 +226,11 @@ def _example(path: str, status: str, media_type: str, schema: dict[str, Any]) ->
             "request_id": "7f2b5c0d9e1a4b3c",
             **{name: value for name, value in known.items() if name not in {"type", "title", "detail"}},
         }
-    if media_type in TEXTS:
+    if media_type in TEXTS and schema.get("type") == "string":
         return TEXTS[media_type]
-    return ANSWERS.get(schema.get("$ref", "").rpartition("/")[2])
+    return ANSWERS.get(_name({"schema": schema}))
+
+
+def _name(content: dict[str, Any]) -> str:
+    name: str = content.get("schema", {}).get("$ref", "").rpartition("/")[2]
+    return name

@@ -5,20 +5,19 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from app.api.loading import load_model, overlay_of_present_state
+from app.api.profiles import Profiles
 from app.domain.changes import Change, ChangeBatch, CourseChanged, CurrentModelChanged, InteractionChanged, UserChanged
 from app.errors import ArtifactError, ChangeHistoryLostError, CourseGraphError, UnavailableError, UnknownModelError
-from app.serving.catalogue import Catalogue
+from app.serving.catalogue import Catalogue, CatalogueView
+from app.serving.content import ContentMap
 from app.serving.current import CurrentIndex
-from app.serving.live import LiveModel, rank_popular
-from app.serving.options import Options, RankedList
+from app.serving.live import LiveModel
 from app.store.changes import follow
 from app.store.client import UNAVAILABLE_ERRORS, Database, cluster_time, prepare_database
 from app.store.courses import CourseStore
-from app.store.interactions import InteractionStore
 from app.store.models import ModelStore
 from app.store.users import UserStore
 from app.telemetry.metrics import Metrics
@@ -27,28 +26,19 @@ log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 0.5  # between tries to begin while the database is away
 MODEL_RETRY_SECONDS = 30.0  # between tries to load a model whose files are damaged or find no room
-COUNTS_SECONDS = 2.0  # how old the counts of takers may be before the first model
 SILENCE_SECONDS = 5.0  # an idle stream is heard of twice a second; longer silence is a problem
 
 USER_KINDS = (InteractionChanged, UserChanged)
 KINDS = (*USER_KINDS, CourseChanged, CurrentModelChanged)
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A list, and in ``taken`` bytes that differ when the user has taken something else."""
-
-    ranked: RankedList
-    taken: bytes = b""
-
-
 class Live:
     """The current model and catalogue, and how well they are kept up; ``run`` does the keeping."""
 
-    def __init__(self, db: Database, cache: Path, counted_types: Iterable[str], metrics: Metrics) -> None:
+    def __init__(self, db: Database, cache: Path, metrics: Metrics) -> None:
         self._db, self._cache, self._metrics = db, cache, metrics
-        self._counted_types = frozenset(counted_types)
-        self._models, self._interactions, self._users = ModelStore(db), InteractionStore(db), UserStore(db)
+        self._models = ModelStore(db)
+        self.profiles = Profiles(UserStore(db))
         self._current: CurrentIndex | None = None
         self._beginning: CurrentIndex | None = None  # takes the place of ``_current`` when it is complete
         self._swapping: asyncio.Task[None] | None = None
@@ -57,44 +47,22 @@ class Live:
         self._problem: str | None = "starting"
         self._heard = time.monotonic()
         self.changed_at: float | None = None  # when data was last heard to have changed, seconds since 1970
-        self._counts: dict[str, int] = {}
-        self._counted = -COUNTS_SECONDS
-        self._counting = asyncio.Lock()
         self.ready = asyncio.Event()
         self.settled = asyncio.Event()  # ready, or it is known why not
         metrics.change_stream_lag.set_function(self.lag_seconds)
 
     # --- asked by requests
 
-    async def recommend(self, user_id: str, options: Options) -> Answer:
-        """A list for a user; from memory as soon as there is a model.  Raises UnavailableError while starting."""
-        current = self._ready()
-        model = current.model
-        if model is not None:
-            taken = model.overlay.taken(user_id)
-            others = "\x1f".join(sorted(taken.others)).encode() if taken.others else b""
-            return Answer(model.recommend(user_id, options), taken.rows.tobytes() + others)
-        seen = await self._interactions.seen_by(user_id)
-        ranked = rank_popular(current.catalogue, await self._takers(), seen, options)
-        return Answer(ranked, "\x1f".join(sorted(seen)).encode())
-
-    async def popular(self, options: Options) -> Answer:
-        """Most taken courses.  Raises UnavailableError while starting."""
-        current = self._ready()
-        if current.model is not None:
-            return Answer(current.model.popular(options))
-        return Answer(rank_popular(current.catalogue, await self._takers(), (), options))
-
-    async def knows(self, user_id: str) -> bool:
-        """Whether there is such a user; asks the database only about those whom the model does not know."""
-        model = self._ready().model
-        if model is not None and user_id in model.index.users and not model.overlay.forgotten(user_id):
-            return True
-        return user_id in await self._users.existing([user_id])
+    def current(self) -> CurrentIndex:
+        """What is served now.  Raises UnavailableError while starting."""
+        if self._current is None:
+            raise UnavailableError(f"the service cannot answer yet: {self._problem}")
+        return self._current
 
     def apply_local(self, changes: Iterable[Change]) -> None:
         """Know writes of this process at once; each carries the cluster time that its write gave."""
         changes = list(changes)
+        self.profiles.note(changes)
         for current in (self._current, self._beginning):
             if current is not None:
                 current.apply_local(changes)
@@ -111,23 +79,6 @@ class Live:
     def lag_seconds(self) -> float:
         """How old what is known of other processes' writes may be."""
         return time.monotonic() - self._heard
-
-    def _ready(self) -> CurrentIndex:
-        if self._current is None:
-            raise UnavailableError(f"the service cannot answer yet: {self._problem}")
-        return self._current
-
-    async def _takers(self) -> dict[str, int]:
-        async with self._counting:  # counting reads all interactions: one at a time does
-            if time.monotonic() - self._counted > COUNTS_SECONDS:
-                self._counts = dict(await self._interactions.popularity(self._counted_types))
-                self._counted = time.monotonic()
-            return self._counts
-
-    @property
-    def index(self) -> CurrentIndex:
-        """What is served now.  Raises UnavailableError while starting."""
-        return self._ready()
 
     # --- keeping up
 
@@ -155,6 +106,7 @@ class Live:
         await prepare_database(self._db)
         await self._stop_swapping()
         position = await cluster_time(self._db)
+        self.profiles.clear()
         catalogue = Catalogue([course async for course in CourseStore(self._db).facts()], position)
         current = self._beginning = CurrentIndex(catalogue)
         try:
@@ -172,6 +124,7 @@ class Live:
         if not batch.connected:
             self._note_problem("MongoDB does not answer")
             return
+        self.profiles.note(batch)
         current.apply(batch)
         behind = 0.0 if batch.caught_up else max(0.0, time.time() - (batch.position >> 32))
         self._heard = time.monotonic() - behind
@@ -215,7 +168,9 @@ class Live:
             pause = RETRY_SECONDS
             try:
                 index = await load_model(self._models, model_id, self._cache)
-                await self._replay(LiveModel(index, current.catalogue), current)
+                view = CatalogueView(current.catalogue, index)
+                content = await asyncio.to_thread(ContentMap.fit, index, view)
+                await self._replay(LiveModel(index, current.catalogue, content=content), current)
                 break
             except UNAVAILABLE_ERRORS:
                 pass
@@ -247,7 +202,7 @@ class Live:
         except ChangeHistoryLostError:
             log.warning("the oplog does not reach back to the snapshot of model %s; all is compared", index.model_id)
             overlay = await overlay_of_present_state(self._db, index)
-            await self._catch_up(LiveModel(index, current.catalogue, overlay), current)
+            await self._catch_up(LiveModel(index, current.catalogue, overlay, model.content), current)
 
     async def _catch_up(self, model: LiveModel, current: CurrentIndex) -> None:
         async with contextlib.aclosing(follow(self._db, model.overlay.position, kinds=USER_KINDS)) as batches:

@@ -3,6 +3,7 @@
 import logging
 import re
 import time
+from collections.abc import Iterable
 from random import getrandbits
 from typing import Any
 
@@ -10,7 +11,9 @@ from fastapi import Request
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.compression import accepts_gzip, compressing
 from app.api.exception_handlers import bug_response
+from app.api.heads import is_answered, without_body
 from app.telemetry.logging import request_id
 from app.telemetry.metrics import Metrics
 
@@ -35,7 +38,8 @@ class RequestMiddleware:
             await self._app(scope, receive, send)
             return
         began = time.perf_counter()
-        id_ = _given_id(scope) or b"%016x" % getrandbits(64)
+        given, packs = _read_headers(scope["headers"])
+        id_ = given or b"%016x" % getrandbits(64)
         token = request_id.set(id_.decode())
         status = 0
 
@@ -43,25 +47,28 @@ class RequestMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message.setdefault("headers", [])
-                message["headers"] = [*message["headers"], (HEADER, id_)]
+                took = b"app;dur=%.2f" % ((time.perf_counter() - began) * 1000)
+                message["headers"] = [*message.get("headers", ()), (HEADER, id_), (b"server-timing", took)]
             await send(message)
 
+        asked = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
+        answer = without_body(send_with_id) if asked is not scope else send_with_id
         try:
-            await self._app(scope, receive, send_with_id)
+            await self._app(asked, receive, compressing(answer) if packs else answer)
         except ClientDisconnect:
             status = _CLOSED
-        except Exception:
-            logger.exception("%s %r failed", scope["method"], scope["path"])
-            if status:  # half of an answer is out: break the connection off, so that it cannot pass for whole
-                raise
-            await bug_response(Request(scope))(scope, receive, send_with_id)
+        except Exception as error:
+            if asked is scope or not is_answered(error):
+                logger.exception("%s %r failed", scope["method"], scope["path"])
+                if status:  # half of an answer is out: break the connection off, so that it cannot pass for whole
+                    raise
+                await bug_response(Request(scope))(scope, receive, send_with_id)
         finally:
-            self._note(scope, status or _CLOSED, time.perf_counter() - began)
+            self._note(scope, asked.get("route"), status or _CLOSED, time.perf_counter() - began)
             request_id.reset(token)
 
-    def _note(self, scope: Scope, status: int, seconds: float) -> None:
-        method, route = scope["method"], scope.get("route")
+    def _note(self, scope: Scope, route: Any, status: int, seconds: float) -> None:
+        method = scope["method"]
         self._metrics.count_request(
             method if method in _METHODS else "other", "unmatched" if route is None else route.path, status, seconds
         )
@@ -72,8 +79,12 @@ class RequestMiddleware:
             logger.log(level, "%s %r", method, scope["path"], extra=fields)
 
 
-def _given_id(scope: Scope) -> bytes | None:
-    for name, value in scope["headers"]:
+def _read_headers(headers: Iterable[tuple[bytes, bytes]]) -> tuple[bytes | None, bool]:
+    """The id that the caller gave, if it can be used, and whether the caller takes gzip."""
+    id_, packs = None, False
+    for name, value in headers:
         if name == HEADER:
-            return value if _ACCEPTABLE.fullmatch(value) else None
-    return None
+            id_ = value if _ACCEPTABLE.fullmatch(value) else None
+        elif name == b"accept-encoding":
+            packs = accepts_gzip(value)
+    return id_, packs

@@ -35,7 +35,7 @@ class Overview:
     async def statistics(self) -> Statistics:
         """Counts of the database, and what this process knows."""
         users, courses, interactions = await asyncio.gather(*(store.count() for store in self._stores))
-        current, changed = self._live.index, self._live.changed_at
+        current, changed = self._live.current(), self._live.changed_at
         return Statistics(
             users=users,
             courses=courses,
@@ -53,7 +53,7 @@ class Overview:
         users = await self._stores[0].ids_from(text, limit)
         wanted = text.casefold()
         found: list[tuple[int, str, FoundCourse]] = []
-        for course_id, facts in self._live.index.catalogue.items():
+        for course_id, facts in self._live.current().catalogue.items():
             title = facts.title or ""
             place = title.casefold().find(wanted)
             if place < 0 and wanted in course_id.casefold():

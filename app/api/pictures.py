@@ -8,6 +8,7 @@ from typing import Any, Literal
 import orjson
 
 from app.api.live import Live
+from app.api.recommender import Recommender
 from app.domain.contents import pair_weights
 from app.errors import NoModelError, NoPictureError, UnknownCourseError, UnknownModelError, UnknownUserError
 from app.plots.neighbourhood import (
@@ -42,8 +43,8 @@ class Picture:
 class PictureService:
     """All pictures.  Of users who were deleted since the model was trained nothing is shown."""
 
-    def __init__(self, live: Live, models: ModelStore, runs: RunStore) -> None:
-        self._live, self._models, self._runs = live, models, runs
+    def __init__(self, live: Live, recommender: Recommender, models: ModelStore, runs: RunStore) -> None:
+        self._live, self._recommender, self._models, self._runs = live, recommender, models, runs
         self._graph: Graph | None = None  # of the model that was last asked about
 
     async def graph(self, format_: Format) -> Picture:
@@ -62,18 +63,20 @@ class PictureService:
 
     async def neighbourhood(self, format_: Format, user_id: str | None, course_id: str | None) -> Picture:
         """The graph round one user or course, as it is now.  Raises NoModelError, UnknownUserError, and such."""
-        current = self._live.index
+        current = self._live.current()
         model = current.model
         if model is None:
             raise NoModelError
-        if user_id is not None and not await self._live.knows(user_id):
+        if user_id is not None and await self._recommender.unknown([user_id]) is not None:
             raise UnknownUserError(user_id)
         if course_id is not None and course_id not in current.catalogue:
             raise UnknownCourseError(course_id)
         graph = await self._graph_of(model, current.catalogue)
         gone = self._gone()
         if user_id is not None:
-            taken, recommended = _list_of(model, user_id)
+            ranked = (await self._recommender.recommend(user_id, Options(n=RECOMMENDED))).ranked
+            recommended = [Recommendation(item.course_id, item.rank, item.percent) for item in ranked.items]
+            taken = _taken_by(model, user_id)
             row = model.index.users.row(user_id)
             points = await asyncio.to_thread(of_user, graph, user_id, taken, recommended, row=row, hide=gone)
         else:
@@ -122,7 +125,7 @@ class PictureService:
         raise NoPictureError(file, f"model {model_id} was published without it; its run's log says why")
 
     def _gone(self) -> frozenset[str]:
-        model = self._live.index.model
+        model = self._live.current().model
         if model is None:
             return frozenset()
         overlay = model.overlay
@@ -147,15 +150,12 @@ class PictureService:
         return self._graph
 
 
-def _list_of(model: LiveModel, user_id: str) -> tuple[list[str], list[Recommendation]]:
-    """What the user has taken, as edges, and what is recommended."""
-    taken = model.overlay.taken(user_id)
-    known = [model.index.items.ids[row] for row in model.overlay.edges(user_id).rows.tolist()]
+def _taken_by(model: LiveModel, user_id: str) -> list[str]:
+    """Courses that are edges of the user now, those that are newer than the model last."""
+    ids, taken = model.index.items.ids, model.overlay.taken(user_id)
     if not model.overlay.touched(user_id):
-        known = [model.index.items.ids[row] for row in taken.rows.tolist()]
-    ranked = model.recommend(user_id, Options(n=RECOMMENDED))
-    recommended = [Recommendation(item.course_id, item.rank, item.percent) for item in ranked.items]
-    return [*known, *sorted(taken.others)], recommended
+        return [ids[row] for row in taken.rows.tolist()]
+    return [*(ids[row] for row in model.overlay.edges(user_id).rows.tolist()), *sorted(taken.others)]
 
 
 async def _drawn(name: Literal["graph", "loss"], points: GraphPoints | LossPoints, format_: Format) -> Picture:

@@ -29,7 +29,7 @@ class Route(APIRoute):
         async def handle(request: Request) -> Response:
             if request.scope["query_string"]:
                 refuse_unknown(request.query_params, known)
-            return await inner(await _parsed(request) if takes_body else request)
+            return await inner(await with_parsed_body(request) if takes_body else request)
 
         return handle
 
@@ -52,8 +52,11 @@ def refuse_unknown(given: Mapping[str, str], known: tuple[str, ...]) -> None:
         )
 
 
-async def _parsed(request: Request) -> Request:
-    """The request with its JSON body.  An empty body without a type is none."""
+async def with_parsed_body(request: Request) -> Request:
+    """The request with its JSON body, None when it is empty and has no type.
+
+    Raises UnsupportedMediaError, TooLargeError, MalformedBodyError.
+    """
     kind = media_type(request)
     if kind not in {JSON, MERGE_PATCH, ""}:
         raise UnsupportedMediaError(kind, JSON)

@@ -32,7 +32,7 @@ class RecordService(Generic[Given, Stored]):
         self.store, self._live = store, live
         self.batch = BatchKind(store.given, self.write, self._all_known, partial(metrics.count_rows, self.kind))
 
-    def written(self, record: Given | Stored, cluster_time: int) -> Change | None:
+    def written(self, record: Given | Stored, cluster_time: int) -> Change:
         """What serving must know of a record that was written."""
         raise NotImplementedError
 
@@ -71,8 +71,7 @@ class RecordService(Generic[Given, Stored]):
         return []
 
     def _tell(self, records: Collection[Given | Stored], cluster_time: int) -> None:
-        changes = [self.written(record, cluster_time) for record in records]
-        self._live.apply_local(change for change in changes if change is not None)
+        self._live.apply_local([self.written(record, cluster_time) for record in records])
 
 
 class UserService(RecordService[User, StoredUser]):
@@ -80,8 +79,9 @@ class UserService(RecordService[User, StoredUser]):
 
     kind = "users"
 
-    def written(self, record: User | StoredUser, cluster_time: int) -> None:
-        """Nothing in a user's record is served from."""
+    def written(self, record: User | StoredUser, cluster_time: int) -> Change:
+        """Interests and features count for somebody of whom nothing else is known."""
+        return UserChanged(cluster_time, record.user_id, removed=False)
 
     def removed(self, record_id: str, cluster_time: int) -> Change:
         """The vector is nobody's any more."""

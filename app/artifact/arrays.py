@@ -22,6 +22,7 @@ ARRAYS = {  # name in the contents, and file: its dtype, little-endian whatever 
     "item_degrees": "<f8",
 }
 OPTIONAL_ARRAYS = {  # the same, and None when there is no such file
+    "user_feature_weights": "<f4",
     "item_messages": "<f4",
     "top_items": "<i4",
     "top_scores": "<f4",

@@ -128,6 +128,7 @@ def _verify_shapes(arrays: Mapping[str, Any], manifest: Manifest, n_users: int, 
         "item_vectors": (n_items, size),
         "initial_item": (n_items, size),
         "item_messages": (n_items, size),
+        "user_feature_weights": (len(arrays.get("user_feature_weights", ())), size),
         "seen_indptr": (n_users + 1,),
         "seen_items": (n_seen,),
         "seen_types": (n_seen,),
@@ -146,7 +147,7 @@ def _verify_shapes(arrays: Mapping[str, Any], manifest: Manifest, n_users: int, 
 
 
 def _verify_numbers(arrays: Mapping[str, Any]) -> None:
-    for name in ("user_vectors", "item_vectors", "initial_item", "item_messages", "top_scores"):
+    for name in ("user_vectors", "item_vectors", "initial_item", "item_messages", "user_feature_weights", "top_scores"):
         if name in arrays and arrays[name].size and not np.abs(arrays[name]).max() <= LARGEST:  # also when it is NaN
             raise ArtifactError(file_name(name), f"holds a number that is not finite or larger than {LARGEST:g}")
     for name in ("popularity", "user_degrees", "item_degrees"):

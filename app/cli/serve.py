@@ -55,6 +55,8 @@ def serve(settings: Settings, listener: socket.socket) -> None:
     """Answer requests in this process until SIGTERM or SIGINT."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _exit)
+    # One answer is too little work for several threads: they would only take the cores from the other processes.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when numpy is first imported, which is below
     # Heavy, and not needed by a parent.
     import uvicorn  # noqa: PLC0415
 

@@ -148,7 +148,10 @@ TABLES = {
     ),
     "interactions": Table(
         Interaction,
-        {"user_id": WORD, "course_id": WORD, "type": WORD, "value": NUMBER, "timestamp": TIME, "updated_at": TIME},
+        {
+            **{"user_id": WORD, "course_id": WORD, "type": WORD, "value": NUMBER, "timestamp": TIME},
+            **{"recommendation_id": WORD, "updated_at": TIME},
+        },
         ["user_id", "course_id"],
     ),
 }

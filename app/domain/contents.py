@@ -25,6 +25,7 @@ class ArtifactContents:
     seen_types: (S,) uint32, bit t is set when the user did ``types[t]`` with the item.
     popularity: (I,) float32, number of users with an edge to the item.
     user_degrees, item_degrees: (U,) and (I,) float64, sums of edge weights.
+    user_feature_weights: (C + 1, D) float32, a vector of a user without edges is (features, 1) @ it; None: not known.
     type_weights: edge weight of each type; a pair weighs the most that one of its types does.
     top_items, top_scores: (U, L) int32 and float32, the best unseen items of each user, best first, see ``top_lists``;
     a row with fewer ends in -1.  None: they were not computed.
@@ -48,6 +49,7 @@ class ArtifactContents:
     cluster_time: int
     data_fingerprint: str
     own_weight: float = 1.0
+    user_feature_weights: NDArray[np.float32] | None = None
     item_messages: NDArray[np.float32] | None = None
     top_items: NDArray[np.int32] | None = None
     top_scores: NDArray[np.float32] | None = None

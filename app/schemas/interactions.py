@@ -20,6 +20,9 @@ class Interaction(Record):
     type: Id = "enroll"
     value: FiniteFloat | None = None
     timestamp: UtcTime = Field(default_factory=_now, description="When it happened; default: now")
+    recommendation_id: Id | None = Field(
+        None, description="Of the list that it follows from; kept when a later row for the same key names none"
+    )
     updated_at: datetime | None = Field(None, exclude=True, description="Ignored: the server's own")
 
 
@@ -31,4 +34,5 @@ class StoredInteraction(BaseModel):
     type: str
     value: float | None
     timestamp: datetime
+    recommendation_id: str | None
     updated_at: datetime

@@ -8,6 +8,15 @@ from pydantic import BaseModel, Field
 from app.schemas.training import Counts, Metrics
 
 
+class ClickThrough(BaseModel):
+    """What became of a model's lists."""
+
+    lists: int = Field(description="Lists answered; each process adds its own every few seconds")
+    followed: int = Field(description="Of those, how many an interaction names in its `recommendation_id`")
+    interactions: int = Field(description="How many interactions do")
+    rate: float | None = Field(description="followed / lists; null before the first list")
+
+
 class ModelSummary(BaseModel):
     """A published model: what it was made from, how, and how good it is."""
 
@@ -26,3 +35,4 @@ class ModelSummary(BaseModel):
     )
     data_fingerprint: str = Field(description="Equal for equal users, courses and interactions")
     code_version: str
+    click_through: ClickThrough | None = Field(None, description="Only where one model is asked for")

@@ -28,6 +28,7 @@ class Catalogue:
         self._local: dict[str, tuple[CourseFacts | None, int]] = {}
         self.position = position
         self.version = 0
+        self._alone: CatalogueView | None = None
 
     def __len__(self) -> int:
         return sum(1 for _ in self.items())
@@ -47,6 +48,12 @@ class Catalogue:
         now: dict[str, CourseFacts | None] = {**self._facts}
         now.update({course_id: facts for course_id, (facts, _) in self._local.items()})
         return [(course_id, facts) for course_id, facts in now.items() if facts is not None]
+
+    def alone(self) -> "CatalogueView":
+        """The present version without a model."""
+        if self._alone is None or self._alone.version != self.version:
+            self._alone = CatalogueView(self, None)
+        return self._alone
 
     def apply(self, change: CourseChanged) -> None:
         """Take in what the change stream tells; what it has told already is passed over."""

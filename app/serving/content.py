@@ -2,14 +2,16 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from app.domain.contents import ArtifactContents
 from app.domain.courses import CourseFacts
 from app.serving.catalogue import CatalogueView, labels_of
-from app.serving.fold_in import Edges
+from app.serving.fold_in import Edges, VectorParts
 from app.serving.index import ServingIndex
 from app.serving.options import Field
 
@@ -19,6 +21,17 @@ RIDGE = 10.0
 
 Label = tuple[Field, str]
 FIELDS: tuple[Field, ...] = get_args(Field)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Profile:
+    """What somebody says of herself.  interests: weights of tags or categories.  features: (C,) float32."""
+
+    interests: Mapping[str, float]
+    features: NDArray[np.float32] | None = None
+
+
+NO_PROFILE = Profile({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +60,12 @@ class ContentMap:
         columns = {label: column for column, label in enumerate(usual[:MOST_LABELS])}
         if not columns:
             return None
-        has = np.zeros((len(learned), len(columns)))  # (C, L)
-        for place, own in enumerate(labels):
-            has[place, [columns[label] for label in own if label in columns]] = 1.0
         vectors = index.item_vectors[learned].astype(np.float64)  # (C, D)
         mean = vectors.mean(axis=0)
-        weights = np.linalg.solve(has.T @ has + RIDGE * np.eye(len(columns)), has.T @ (vectors - mean))
-        return cls(columns, weights, mean)
+        own = [np.array([columns[label] for label in course if label in columns], np.intp) for course in labels]
+        products, targets = _normal_equations(own, vectors - mean, len(columns))
+        products[np.diag_indices(len(columns))] += RIDGE
+        return cls(columns, np.linalg.solve(products, targets).astype(np.float64), mean)
 
     def vectors(self, courses: Sequence[CourseFacts | None]) -> NDArray[np.float32]:
         """(C, D); zeros for a course that has no known label, which is then neither liked nor disliked."""
@@ -78,6 +90,38 @@ def known_edges(view: CatalogueView, course_ids: Collection[str], interests: Map
             weights[rows] += weight / max(len(rows), 1)
     chosen = np.flatnonzero(weights)
     return Edges(chosen.astype(np.int32), weights[chosen])
+
+
+def feature_parts(contents: ArtifactContents, features: NDArray[np.float32] | None) -> VectorParts | None:
+    """Vector of somebody of whom nothing but features is known; None if the model has not learned from such ones."""
+    weights = contents.user_feature_weights
+    if features is None or weights is None or len(features) + 1 != len(weights):
+        return None
+    own = features.astype(np.float64) @ weights[:-1].astype(np.float64) + weights[-1]  # (D,)
+    return VectorParts(own, np.empty(0, np.int32), np.empty((0, len(own))))
+
+
+def _normal_equations(
+    own: Sequence[NDArray[np.intp]], vectors: NDArray[np.float64], n_labels: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """X'X (L, L) and X'V (L, D); X is never there as a whole, it would take gigabytes.
+
+    own: columns of X with a 1, of each course.
+    """
+    sizes = np.array([len(columns) for columns in own], np.intp)
+    entries = np.concatenate(own)  # (E,) columns, course by course
+    courses = np.repeat(np.arange(len(own)), sizes)  # (E,)
+    # Each entry meets each entry of its course.
+    starts = np.repeat(np.cumsum(sizes) - sizes, sizes)  # (E,) where its course begins
+    met = np.repeat(sizes, sizes)  # (E,) entries that it meets
+    left = np.repeat(entries, met)
+    places = np.arange(len(left)) - np.repeat(np.cumsum(met) - met, met) + np.repeat(starts, met)
+    products = np.bincount(left * n_labels + entries[places], minlength=n_labels * n_labels).astype(np.float64)
+    order = np.argsort(entries, kind="stable")
+    bounds = np.searchsorted(entries[order], np.arange(n_labels + 1))
+    of_label = [courses[order[start:end]] for start, end in pairwise(bounds.tolist())]
+    targets = np.stack([vectors[some].sum(axis=0) for some in of_label])
+    return products.reshape(n_labels, n_labels), targets
 
 
 def _labels(facts: CourseFacts | None) -> list[Label]:

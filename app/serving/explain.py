@@ -1,6 +1,6 @@
 """Why a course is in a list: its score as a sum over what the user has taken."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,3 +27,12 @@ def explain(parts: VectorParts, course_vectors: NDArray[np.float32], ids: Sequen
         [Reason(names[place], *values) for place, *values in zip(places, *both, strict=True)]
         for places, *both in zip(order.T.tolist(), *columns, strict=True)
     ]
+
+
+def only_of(course_ids: Collection[str], reasons: Sequence[Reason]) -> list[Reason]:
+    """The same sum with reasons of these courses only; what others contribute goes to the user's own part."""
+    kept = [reason for reason in reasons if reason.course_id in course_ids]
+    own = sum(reason.contribution for reason in reasons if reason.course_id not in course_ids)
+    total = sum(abs(reason.contribution) for reason in kept) + abs(own) or 1.0
+    summed = [*((reason.course_id, reason.contribution) for reason in kept), (None, own)]
+    return [Reason(course_id, amount, 100.0 * amount / total) for course_id, amount in summed]

@@ -1,5 +1,6 @@
 """One immutable model, ready to be asked."""
 
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -37,6 +38,22 @@ class ServingIndex:
     def from_artifact(cls, artifact: LoadedModel) -> "ServingIndex":
         """Index of a loaded artifact, whose mapped arrays it uses as they are."""
         return cls(artifact.model_id, artifact.contents)
+
+    @cached_property
+    def user_lengths(self) -> NDArray[np.float32]:
+        """(U,) lengths of the users' vectors."""
+        lengths: NDArray[np.float32] = np.linalg.norm(self.contents.user_vectors, axis=1)
+        return lengths
+
+    @cached_property
+    def score_moments(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Mean and standard deviation of each user's scores of all items, (U,) each."""
+        users, items = self.contents.user_vectors, self.contents.item_vectors
+        centred = items - items.mean(axis=0)
+        covariance = centred.T @ centred / max(len(items), 1)  # (D, D)
+        variances = np.einsum("ud,ud->u", users @ covariance, users)
+        deviations: NDArray[np.float32] = np.sqrt(np.maximum(variances, np.finfo(np.float32).tiny))
+        return users @ items.mean(axis=0), deviations
 
     def user_row(self, user_id: str) -> int | None:
         """Row of a user with a vector that means something: without an edge it is only where training began."""

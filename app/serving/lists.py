@@ -54,7 +54,7 @@ def rank_popular(
 
     counts: users who took each course.  seen, completed: courses that this user has taken, and completed.
     """
-    view = CatalogueView(catalogue, None)
+    view = catalogue.alone()
     scores = np.log1p(np.fromiter((counts.get(id_, 0) for id_ in view.ids), np.float64, len(view.ids)))
     allowed = allowed_rows(view, options, completed)
     if options.exclude_seen:

@@ -1,16 +1,16 @@
 """A model together with what happened since: what a request is answered from."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.domain.changes import ChangeBatch, InteractionChanged, UserChanged
 from app.serving.catalogue import Catalogue, CatalogueView
-from app.serving.content import ContentMap, known_edges
-from app.serving.explain import explain
+from app.serving.content import ContentMap, Profile, feature_parts, known_edges
+from app.serving.explain import explain, only_of
 from app.serving.filters import allowed_rows, without
-from app.serving.fold_in import new_parts
+from app.serving.fold_in import VectorParts, new_parts
 from app.serving.index import ServingIndex
 from app.serving.lists import COMPLETE, listed, rank_popular, ranked
 from app.serving.options import Options, Ranked, RankedList, Reason
@@ -41,7 +41,7 @@ class LiveModel:
         self.index = index
         self.overlay = overlay or Overlay(index)
         self.users = UserVectors(index, self.overlay)
-        self._catalogue, self._content = catalogue, content
+        self._catalogue, self.content = catalogue, content
         self._popularity = np.log1p(index.contents.popularity.astype(np.float64))
         self._lists = TopLists(index)
         self._shelf = Shelf(index, CatalogueView(catalogue, index), content)
@@ -50,7 +50,7 @@ class LiveModel:
     def shelf(self) -> Shelf:
         """The courses as they are now."""
         if self._shelf.view.version != self._catalogue.version:
-            self._shelf = Shelf(self.index, CatalogueView(self._catalogue, self.index), self._content)
+            self._shelf = Shelf(self.index, CatalogueView(self._catalogue, self.index), self.content)
         return self._shelf
 
     def apply(self, batch: ChangeBatch) -> None:
@@ -61,6 +61,11 @@ class LiveModel:
         self.overlay.advance(batch.position)
 
     # --- asked
+
+    def has_vector(self, course_id: str) -> bool:
+        """Whether the course can be scored."""
+        row = self.shelf.view.row(course_id)
+        return row is not None and bool(self.shelf.course_vectors([row]).any())
 
     def recommend(self, user_id: str, options: Options) -> RankedList:
         """Courses for a user, by vectors or, for somebody who has none, by popularity."""
@@ -85,17 +90,29 @@ class LiveModel:
         for start in range(0, len(user_ids), block):
             yield from self._recommend_block(user_ids[start : start + block], options)
 
-    def recommend_to(self, course_ids: Collection[str], interests: Mapping[str, float], options: Options) -> RankedList:
-        """Courses for somebody of whom this is known: courses taken, and weighted tags or categories."""
-        shelf, contents = self.shelf, self.index.contents
-        allowed = allowed_rows(shelf.view, options, course_ids)
-        if options.exclude_seen:
-            allowed = without(allowed, shelf.view.rows(course_ids))
-        edges = known_edges(shelf.view, course_ids, interests)
-        if not len(edges.rows) or contents.item_messages is None:
+    def recommend_to(
+        self,
+        course_ids: Collection[str],
+        profile: Profile,
+        options: Options,
+        user_id: str | None = None,
+    ) -> RankedList:
+        """Courses for somebody of whom this is known: courses taken, and what she says of herself.
+
+        user_id: who it is, when what is not to be listed is known.
+        """
+        shelf = self.shelf
+        if user_id is not None:
+            allowed = self._allowed(shelf, options, user_id)
+        else:
+            allowed = allowed_rows(shelf.view, options, course_ids)
+            if options.exclude_seen:
+                allowed = without(allowed, shelf.view.rows(course_ids))
+        parts = self._parts_of(course_ids, profile)
+        if parts is None:
             items = ranked(self._popular_scores(shelf), allowed, options, shelf)
             return RankedList(self.index.model_id, "popular", items)
-        items = ranked(shelf.scores(new_parts(contents, edges).vector), allowed, options, shelf)
+        items = ranked(shelf.scores(parts.vector), allowed, options, shelf)
         taken = any(course_id in self.index.items for course_id in course_ids)
         return RankedList(self.index.model_id, "fold_in" if taken else "content", items)
 
@@ -110,15 +127,31 @@ class LiveModel:
 
     def explain(self, user_id: str, course_ids: Sequence[str]) -> list[list[Reason]]:
         """Why each of these courses has its score for the user; nothing for somebody without a vector."""
-        parts, shelf = self.users.parts(user_id), self.shelf
+        return self._explain(self.users.parts(user_id), course_ids)
+
+    def explain_to(self, taken: Collection[str], profile: Profile, course_ids: Sequence[str]) -> list[list[Reason]]:
+        """The same for somebody of whom this is known; what interests add belongs to the user's own part."""
+        explained = self._explain(self._parts_of(taken, profile), course_ids)
+        return [only_of(taken, reasons) if reasons else [] for reasons in explained]
+
+    # ---
+
+    def _parts_of(self, course_ids: Collection[str], profile: Profile) -> VectorParts | None:
+        """Vector of somebody of whom this is known; features count where there is nothing else."""
+        contents = self.index.contents
+        edges = known_edges(self.shelf.view, course_ids, profile.interests)
+        if len(edges.rows) and contents.item_messages is not None:
+            return new_parts(contents, edges)
+        return feature_parts(contents, profile.features)
+
+    def _explain(self, parts: VectorParts | None, course_ids: Sequence[str]) -> list[list[Reason]]:
+        shelf = self.shelf
         if parts is None:
             return [[] for _ in course_ids]
         rows = [shelf.view.row(course_id) for course_id in course_ids]
         beyond = len(shelf.view.ids)  # has no vector
         vectors = shelf.course_vectors([beyond if row is None else row for row in rows])
         return explain(parts, vectors, self.index.items.ids)
-
-    # ---
 
     def _recommend_block(self, user_ids: Sequence[str], options: Options) -> list[RankedList]:
         shelf = self.shelf

@@ -1,6 +1,6 @@
 """Courses and users that resemble each other, and users for a course."""
 
-from functools import cached_property
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -72,7 +72,7 @@ class Neighbours:
         if user is None:
             return []
         vectors = self._contents.user_vectors
-        similarities = _cosines(vectors @ user.vector, self._user_lengths, user.vector)
+        similarities = _cosines(vectors @ user.vector, self._live.index.user_lengths, user.vector)
         allowed = self._known_users()
         row = self._live.index.users.row(user_id)
         if row is not None:
@@ -81,28 +81,36 @@ class Neighbours:
         return [SimilarUser(ids[near], float(similarities[near])) for near in top_n(similarities, allowed, n).tolist()]
 
     def users_for(self, course_id: str, n: int) -> list[UserForCourse]:
-        """Users of the model who have not taken the course and in whose lists it stands highest.
+        """Users of the model who have not taken the course and in whose lists it stands highest."""
+        return best_of(self.ranking_users(course_id, n), n)
 
-        Exact ranks of those users for whom the course's score is farthest above the mean of all items' scores,
-        in standard deviations: (e . v - e . m) / sqrt(e' C e), m and C mean and covariance of the item vectors.
+    def ranking_users(self, course_id: str, n: int) -> Iterator[UserForCourse]:
+        """Those among whom these are, one by one in the order of their standard scores; ``best_of`` them are wanted.
+
+        Each takes as long as scoring all courses does.  They are exact ranks of those users for whom the course's
+        score is farthest above the mean of all items' scores, in standard deviations:
+        (e . v - e . m) / sqrt(e' C e), m and C mean and covariance of the item vectors.
         """
         shelf = self._live.shelf
         row = shelf.view.row(course_id)
         vector = np.zeros(0, np.float32) if row is None else shelf.course_vectors([row])[0]
         if row is None or not vector.any():
-            return []
-        means, deviations = self._score_moments
+            return
+        means, deviations = self._live.index.score_moments
         standard = (self._contents.user_vectors @ vector - means) / deviations
         pool = top_n(standard, self._untaken(course_id), max(LEAST_POOL, POOL_PER_USER * n))
         ids = self._live.index.users.ids
-        found = [self._rank(shelf, ids[user], row) for user in pool.tolist()]
-        return sorted(found, key=lambda user: user.rank)[:n]  # stable: of equal rank, the higher standard score first
+        for user in pool.tolist():
+            ranked = self._rank(shelf, ids[user], row)
+            if ranked is not None:  # else deleted while the others were looked at
+                yield ranked
 
     # ---
 
-    def _rank(self, shelf: Shelf, user_id: str, row: int) -> UserForCourse:
+    def _rank(self, shelf: Shelf, user_id: str, row: int) -> UserForCourse | None:
         user = self._live.users.get(user_id)
-        assert user is not None
+        if user is None:
+            return None
         scores = shelf.scores(user.vector)
         allowed = shelf.view.eligible[: len(scores)].copy()
         taken = self._live.overlay.taken(user_id)
@@ -142,20 +150,10 @@ class Neighbours:
                 untaken[user] = course_id not in overlay.types_by_course(user_id)
         return untaken
 
-    @cached_property
-    def _user_lengths(self) -> NDArray[np.float32]:
-        lengths: NDArray[np.float32] = np.linalg.norm(self._contents.user_vectors, axis=1)
-        return lengths
 
-    @cached_property
-    def _score_moments(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Mean and standard deviation of each user's scores of all items, (U,) each."""
-        users, items = self._contents.user_vectors, self._contents.item_vectors
-        centred = items - items.mean(axis=0)
-        covariance = centred.T @ centred / max(len(items), 1)  # (D, D)
-        variances = np.einsum("ud,ud->u", users @ covariance, users)
-        deviations: NDArray[np.float32] = np.sqrt(np.maximum(variances, np.finfo(np.float32).tiny))
-        return users @ items.mean(axis=0), deviations
+def best_of(users: Iterable[UserForCourse], n: int) -> list[UserForCourse]:
+    """The n of the lowest ranks; of equal ones those that came first."""
+    return sorted(users, key=lambda user: user.rank)[:n]
 
 
 def similar_by_labels(view: CatalogueView, course_id: str, n: int) -> list[SimilarCourse]:

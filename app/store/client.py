@@ -41,7 +41,10 @@ SCHEMA_VERSION = 1  # of the documents; goes up when a release can no longer rea
 INDEXES: Mapping[str, tuple[IndexModel, ...]] = {
     # A user's interactions are a range of _id; a course's need an index.  The type costs next to nothing beside it
     # and lets popularity be counted from the index alone; _id instead would triple its size.
-    "interactions": (IndexModel([("course_id", 1), ("type", 1)], name="course_type"),),
+    "interactions": (
+        IndexModel([("course_id", 1), ("type", 1)], name="course_type"),
+        IndexModel([("recommendation_id", 1)], name="recommendation", sparse=True),  # few have one
+    ),
     # Of the queued and running runs, which alone have the field, there can be one.
     "training_runs": (IndexModel([("open", 1)], name="one_open", unique=True, partialFilterExpression={"open": True}),),
 }

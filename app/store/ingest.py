@@ -30,6 +30,7 @@ REMEMBERED_SECONDS = 60.0  # somebody may delete with other programs, which coun
 
 # The server puts its cluster time in the place of this when it inserts; other clocks would not order with deletions.
 SERVER_TIME = Timestamp(0, 0)
+OVERWRITTEN = ("timestamp", "value", "recommendation_id")  # by a newer row; the last only if that has one
 CURRENT_SERVER_TIME = {"$type": "timestamp"}  # the same for updates
 
 
@@ -179,6 +180,8 @@ async def _withdraw(interactions: MongoCollection, keys: list[str], session: Ses
 
 
 def _document(key: str, row: Interaction) -> Document:
+    # Few have it, so that those which have not need not pay for it.
+    followed = {} if row.recommendation_id is None else {"recommendation_id": row.recommendation_id}
     return {
         "_id": key,
         "course_id": row.course_id,
@@ -186,6 +189,7 @@ def _document(key: str, row: Interaction) -> Document:
         "timestamp": row.timestamp,
         "value": row.value,
         "written_at": SERVER_TIME,
+        **followed,
     }
 
 
@@ -194,7 +198,7 @@ def _update(document: Document) -> UpdateOne:
     return UpdateOne(
         {"_id": document["_id"], "timestamp": {"$lte": document["timestamp"]}},
         {
-            "$set": {"timestamp": document["timestamp"], "value": document["value"]},
+            "$set": {name: document[name] for name in OVERWRITTEN if name in document},
             "$currentDate": {"written_at": CURRENT_SERVER_TIME},
         },
     )

@@ -108,6 +108,26 @@ class InteractionStore:
         rows = await self._interactions.aggregate(pipeline, hint="course_type").to_list(None)  # the index has it all
         return [(row["_id"], row["count"]) for row in rows]
 
+    async def takers(self, types: Collection[str]) -> dict[str, int]:
+        """Users who did anything of these types with each course, each counted once."""
+        wanted: Document = {"$match": {"type": {"$in": list(types)}}}
+        by_type: Document = {"$group": {"_id": {"course": "$course_id", "type": "$type"}, "count": {"$sum": 1}}}
+        rows = await self._interactions.aggregate([wanted, by_type], hint="course_type").to_list(None)
+        counts: dict[str, int] = {}
+        several = False
+        for row in rows:
+            course_id = row["_id"]["course"]
+            several = several or course_id in counts
+            counts[course_id] = counts.get(course_id, 0) + row["count"]
+        if not several:  # the index alone has told all
+            return counts
+        # The key without its type is the pair of user and course.
+        length = {"$subtract": [{"$strLenBytes": "$_id"}, {"$add": [{"$strLenBytes": "$type"}, 1]}]}
+        pairs: Document = {"$group": {"_id": {"$substrBytes": ["$_id", 0, length]}, "course": {"$first": "$course_id"}}}
+        by_course: Document = {"$group": {"_id": "$course", "count": {"$sum": 1}}}
+        found = self._interactions.aggregate([wanted, pairs, by_course], allowDiskUse=True)
+        return {row["_id"]: row["count"] for row in await found.to_list(None)}
+
     async def stream(self) -> AsyncIterator[StoredInteraction]:
         """All interactions in key order, read page by page so that a slow reader holds no cursor."""
         after: str | None = None
@@ -146,6 +166,7 @@ def _decode(document: Document) -> StoredInteraction:
         type=type_,
         value=document["value"],
         timestamp=document["timestamp"],
+        recommendation_id=document.get("recommendation_id"),
         updated_at=datetime.fromtimestamp(document["written_at"].time, UTC),
     )
 

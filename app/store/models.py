@@ -14,9 +14,11 @@ from typing import Any
 from uuid import uuid4
 
 import orjson
+from pymongo.operations import UpdateOne
 
+from app.domain.lists import recommendation_prefix
 from app.errors import LeaseLostError, UnknownModelError
-from app.schemas.models import ModelSummary
+from app.schemas.models import ClickThrough, ModelSummary
 from app.store.client import Database, Document, Session
 from app.store.lease import KEY as LEASE
 from app.store.lease import POINTER, touch_lease
@@ -57,6 +59,28 @@ class ModelStore:
     async def get(self, model_id: str) -> ModelSummary:
         """Raises UnknownModelError."""
         return _summary(await self._document(model_id), await self.current())
+
+    async def count_lists(self, counts: Mapping[str, int]) -> None:
+        """Add to the numbers of lists that models answered; those that are gone are passed over."""
+        updates = [UpdateOne({"_id": _number(model_id)}, {"$inc": {"lists": n}}) for model_id, n in counts.items()]
+        if updates:
+            await self._models.bulk_write(updates, ordered=False)
+
+    async def click_through(self, model_id: str) -> ClickThrough:
+        """What became of its lists.  Raises UnknownModelError."""
+        document = await self._document(model_id)
+        start = recommendation_prefix(model_id)
+        named = {"recommendation_id": {"$gte": start, "$lt": start[:-1] + chr(ord(start[-1]) + 1)}}
+        pipeline: list[Document] = [
+            {"$match": named},
+            {"$group": {"_id": "$recommendation_id", "count": {"$sum": 1}}},
+            {"$group": {"_id": None, "lists": {"$sum": 1}, "interactions": {"$sum": "$count"}}},
+        ]
+        found = await self._db["interactions"].aggregate(pipeline, hint="recommendation").to_list(None)
+        row = found[0] if found else {"lists": 0, "interactions": 0}
+        lists = max(document.get("lists", 0), row["lists"])  # a process that died may not have told its last ones
+        rate = row["lists"] / lists if lists else None
+        return ClickThrough(lists=lists, followed=row["lists"], interactions=row["interactions"], rate=rate)
 
     async def page(self, limit: int, after: str | None = None) -> Page[ModelSummary]:
         """Models, newest first, from the one before ``after``.  Raises UnknownModelError if that is no model's id."""

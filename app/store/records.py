@@ -179,6 +179,12 @@ class RecordStore(Generic[Given, Stored]):
             raise self.unknown(record_id)
         return self._decode(document)
 
+    async def records(self, ids: Collection[str], *, without: Collection[str] = ()) -> dict[str, Document]:
+        """Those of the ids that are known, each as JSON values and without some fields."""
+        found = self._records.find({"_id": {"$in": list(ids)}}, dict.fromkeys(without, 0) or None)
+        documents = await found.to_list(None)
+        return {doc["_id"]: self._decode(doc).model_dump(mode="json", exclude=set(without)) for doc in documents}
+
     async def page(self, limit: int, after: str | None = None) -> Page[Stored]:
         """Records in id order, from the first id greater than ``after``."""
         condition = {} if after is None else {"_id": {"$gt": after}}

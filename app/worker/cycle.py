@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from app import __version__
+from app.artifact.features import with_feature_weights
 from app.artifact.manifest import Description
+from app.artifact.top_lists import with_top_lists
 from app.artifact.write import write_artifact
 from app.domain.contents import ArtifactContents
 from app.domain.interactions import Snapshot
@@ -142,6 +144,7 @@ class Cycle:
         """Write the artifact aside, store its files, and move the pointer last."""
         model_id = await persistently(self._models.next_id)
         contents = ArtifactContents.from_snapshot(snapshot, self._recipe.weights, trained.embeddings)
+        contents = await asyncio.to_thread(_completed, contents, snapshot)
         description = Description(
             model_id=model_id,
             run_id=run_id,
@@ -178,6 +181,11 @@ class Cycle:
         )
         reason = f": {outcome.error.detail}" if outcome.error else ""
         log.info("training run %s %s%s", run_id, outcome.status, reason)
+
+
+def _completed(contents: ArtifactContents, snapshot: Snapshot) -> ArtifactContents:
+    """With what serving would otherwise compute for each request."""
+    return with_top_lists(with_feature_weights(contents, snapshot.user_features))
 
 
 async def persistently(work: Callable[[], Awaitable[Result]]) -> Result:

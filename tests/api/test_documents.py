@@ -55,6 +55,11 @@ def test_the_names_are_those_that_client_generators_want(document: dict[str, Any
         *(("post", f"/training/runs{rest}") for rest in ("", "/{run_id}/cancel")),
         *(("get", f"/models{rest}") for rest in ("", "/current", "/{model_id}")),
         ("post", "/models/{model_id}/activate"),
+        *(("post", path) for path in ("/recommendations", "/recommendations/batch")),
+        *(
+            ("get", path)
+            for path in ("/courses/{course_id}/similar", "/courses/{course_id}/users", "/users/{user_id}/similar")
+        ),
         *(("get", path) for path in ("/health/live", "/health/ready", "/metrics")),
     }
 
@@ -95,8 +100,12 @@ def test_options_of_lists_are_shown_with_their_limits(document: dict[str, Any]) 
     call = document["paths"]["/recommendations/{user_id}"]["get"]
     parameters = {parameter["name"]: parameter["schema"] for parameter in call["parameters"]}
     assert set(parameters) >= {
-        *("user_id", "n", "offset", "category", "exclude", "exclude_seen", "percent_over", "temperature", "strict")
+        *("user_id", "n", "offset", "category", "tag", "level", "language", "exclude", "include_only", "exclude_seen"),
+        *("prerequisites", "percent_over", "temperature", "diversity", "explain", "include_course", "strict"),
     }
+    body = document["components"]["schemas"]["RecommendationOptions"]["properties"]
+    assert set(body) == set(parameters) - {"user_id"}
+    assert parameters["diversity"]["maximum"] == 1
     assert (parameters["n"]["default"], parameters["n"]["maximum"]) == (10, 500)
     assert parameters["category"]["type"] == "array"
     assert parameters["percent_over"]["enum"] == ["recommended", "candidates"]

@@ -79,11 +79,11 @@ async def test_limits_of_a_page(client: httpx.AsyncClient) -> None:
 
 async def test_405_names_all_methods_of_the_path(client: httpx.AsyncClient) -> None:
     for path, allowed in (
-        ("/users", "GET, POST"),
-        ("/users/u", "DELETE, GET, PATCH, PUT"),
-        ("/recommendations/u", "GET, POST"),
-        ("/health/live", "GET"),
-        ("/models/current", "GET"),
+        ("/users", "GET, HEAD, POST"),
+        ("/users/u", "DELETE, GET, HEAD, PATCH, PUT"),
+        ("/recommendations/u", "GET, HEAD, POST"),
+        ("/health/live", "GET, HEAD"),
+        ("/models/current", "GET, HEAD"),
         ("/training/runs/r-000001/cancel", "POST"),
     ):
         answer = await client.request("OPTIONS", path)
@@ -208,3 +208,49 @@ async def test_metrics_count_requests_by_route(client: httpx.AsyncClient) -> Non
     await client.post("/users", json=[{"user_id": "a"}, {}])
     text = (await client.get("/metrics")).text
     assert 'coursegraph_rows_total{kind="users",outcome="rejected"} 1.0' in text
+
+
+# --- what HTTP offers
+
+
+async def test_head_is_get_without_a_body(client: httpx.AsyncClient) -> None:
+    await client.put("/courses/c", json={"title": "C"})
+    for path in (
+        *("/courses", "/courses/c", "/courses/none", "/popular", "/recommendations/u", "/recommendations/u?n=0"),
+        *("/health/ready", "/openapi.json", "/export/courses"),
+    ):
+        got, head = await client.get(path), await client.head(path)
+        assert (head.status_code, head.content) == (got.status_code, b""), path
+        same = ("content-type", "etag", "cache-control", "content-length")
+        assert [head.headers.get(name) for name in same] == [got.headers.get(name) for name in same], path
+    problem_of(await client.request("PUT", "/popular"), 405, "method_not_allowed")
+    assert (await client.head("/training/runs/r-000001/cancel")).status_code == 405
+    assert 'method="HEAD",route="/popular"' in (await client.get("/metrics")).text
+
+
+async def test_head_of_a_stream_ends_at_once(client: httpx.AsyncClient) -> None:
+    run = (await client.post("/training/runs")).headers["location"]  # nobody works on it
+    head = await client.head(f"{run}/events")
+    assert (head.status_code, head.headers["content-type"].partition(";")[0]) == (200, "text/event-stream")
+    await client.post(f"{run}/cancel")
+
+
+async def test_long_answers_are_packed_for_those_who_take_it(client: httpx.AsyncClient) -> None:
+    rows = [{"course_id": f"c{i:03}", "title": f"A course with the number {i}"} for i in range(300)]
+    await client.post("/courses", json=rows)
+    for path in ("/courses?limit=300", "/export/courses", "/popular?n=300"):
+        plain = await client.get(path, headers={"Accept-Encoding": "identity"})
+        packed = await client.get(path, headers={"Accept-Encoding": "br, gzip;q=0.5"})
+        assert "content-encoding" not in plain.headers
+        assert (packed.headers["content-encoding"], packed.headers["vary"]) == ("gzip", "Accept-Encoding")
+        assert packed.num_bytes_downloaded < len(plain.content) / 3
+        assert plain.text.partition('"items"')[2] == packed.text.partition('"items"')[2]
+    assert packed.headers["etag"] == plain.headers["etag"]
+    for path, coding in (("/courses/c001", "gzip"), ("/courses?limit=300", "gzip;q=0"), ("/courses?limit=300", "br")):
+        assert "content-encoding" not in (await client.get(path, headers={"Accept-Encoding": coding})).headers
+
+
+async def test_answers_say_how_long_they_took(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/health/live")
+    name, _, milliseconds = answer.headers["server-timing"].partition(";dur=")
+    assert (name, float(milliseconds) >= 0) == ("app", True)

@@ -197,6 +197,7 @@ async def test_an_outage_is_503_for_what_needs_the_database_and_nothing_for_reco
             status, body = await checks(client)
             assert (status, body["status"]) == (503, "unavailable")
             assert body["checks"]["database"] != "ok"
+            assert body["change_stream_lag_seconds"] > 0
             assert (await client.get("/health/live")).status_code == 200
 
         async def ready() -> bool:

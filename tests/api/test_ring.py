@@ -139,3 +139,32 @@ async def test_a_user_met_after_training_is_folded_in(settings: Settings) -> Non
         assert answer["source"] == "fold_in"
         assert {item["course_id"] for item in answer["items"]} == set(COURSES) - {"c0"}
         assert (await client.get("/recommendations/stranger")).json()["source"] == "popular"
+
+
+async def test_who_and_what_the_model_has_not_met_is_ranked_by_content(settings: Settings) -> None:
+    async with api(settings) as client, worker(settings):
+        courses = [{"course_id": f"c{i:02}", "tags": [("art", "law")[i % 2]], "level": "easy"} for i in range(20)]
+        users = [{"user_id": f"u{i:02}", "features": [float(i % 2), 1.0 - i % 2]} for i in range(60)]
+        taken = [
+            {"user_id": f"u{u:02}", "course_id": f"c{c:02}"}
+            for u in range(60)
+            for c in range(20)
+            if (u + c) % 2 == 0 and (3 * u + 7 * c) % 5 < 3
+        ]
+        for path, rows in (("/courses", courses), ("/users", users), ("/interactions", taken)):
+            assert (await client.post(path, json=rows)).json()["rejected"] == []
+        run = await train(client)
+        assert (run["status"], run["error"]) == ("succeeded", None)
+        await client.put("/courses/new-art", json={"tags": ["art"], "level": "easy"})
+        await client.put("/users/reader", json={"features": [1.0, 0.0]})
+        await client.put("/users/artist", json={"interests": ["art"]})
+        known = (await client.get("/recommendations/u00?n=50&explain=true")).json()
+        ranks = {item["course_id"]: item["rank"] for item in known["items"]}
+        assert (known["source"], ranks["new-art"] < 15) == ("model", True)
+        for item in known["items"]:
+            assert sum(part["contribution"] for part in item["because"]) == pytest.approx(item["score"], abs=1e-5)
+        for user, odd in (("reader", 1), ("artist", 0)):
+            body = (await client.get(f"/recommendations/{user}")).json()
+            assert body["source"] == "content"
+            kinds = [0 if item["course_id"] == "new-art" else int(item["course_id"][1:]) % 2 for item in body["items"]]
+            assert kinds.count(odd) >= 8

@@ -9,7 +9,7 @@ from app.domain.changes import CourseChanged, InteractionChanged
 from app.domain.contents import ArtifactContents
 from app.domain.courses import CourseFacts
 from app.serving.catalogue import Catalogue, CatalogueView
-from app.serving.content import RIDGE, ContentMap, known_edges
+from app.serving.content import RIDGE, ContentMap, Profile, known_edges
 from app.serving.index import ServingIndex
 from app.serving.live import LiveModel
 from app.serving.options import Options
@@ -119,6 +119,6 @@ def test_interests_share_their_weight(contents: ArtifactContents, catalogue: Cat
 
 def test_interests_find_their_courses(contents: ArtifactContents, catalogue: Catalogue) -> None:
     live = LiveModel(ServingIndex("m-000001", contents), catalogue)
-    answer = live.recommend_to([], {"art": 1.0}, Options(n=10))
+    answer = live.recommend_to([], Profile({"art": 1.0}), Options(n=10))
     assert answer.source == "content"
     assert sum(int(item.course_id[1:]) % 2 for item in answer.items) >= 8

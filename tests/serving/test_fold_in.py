@@ -9,6 +9,7 @@ from app.domain.changes import InteractionChanged, UserChanged
 from app.domain.contents import ArtifactContents
 from app.domain.courses import CourseFacts
 from app.serving.catalogue import Catalogue
+from app.serving.content import Profile
 from app.serving.fold_in import Edges, known_parts, new_parts, trained_edges
 from app.serving.index import ServingIndex
 from app.serving.live import LiveModel
@@ -174,9 +175,9 @@ class TestWho:
         assert live.users.get("u0") is not first
 
     def test_anonymous(self, live: LiveModel) -> None:
-        answer = live.recommend_to(["c0"], {}, Options())
+        answer = live.recommend_to(["c0"], Profile({}), Options())
         live.overlay.apply(InteractionChanged(START + 1, "v", "c0", "enroll", removed=False))
         known = live.recommend("v", Options())
         assert (answer.source, answer.items) == ("fold_in", known.items)
-        assert live.recommend_to([], {}, Options()).source == "popular"
-        assert live.recommend_to(["unheard-of"], {"art": 1.0}, Options()).source == "popular"
+        assert live.recommend_to([], Profile({}), Options()).source == "popular"
+        assert live.recommend_to(["unheard-of"], Profile({"art": 1.0}), Options()).source == "popular"

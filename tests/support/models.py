@@ -1,6 +1,6 @@
 """Small models with random or given contents, without training."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 import numpy as np
@@ -67,11 +67,17 @@ def make_contents(
     return ArtifactContents.from_snapshot(snapshot, WEIGHTS, embeddings)
 
 
-def light_gcn(snapshot: Snapshot, layer0: np.ndarray, n_layers: int, combination: str = "sum") -> Embeddings:
+def light_gcn(
+    snapshot: Snapshot,
+    layer0: np.ndarray,
+    n_layers: int,
+    combination: str = "sum",
+    weights: Mapping[str, float] = WEIGHTS,
+) -> Embeddings:
     """Vectors of the snapshot's graph by dense matrices, layer by layer, from layer 0: (U + I, D), users first."""
     n_users = len(snapshot.users)
     adjacency = np.zeros((len(layer0), len(layer0)))
-    for user, item, weight in zip(snapshot.user_rows, snapshot.item_rows, snapshot.edge_weights(WEIGHTS), strict=True):
+    for user, item, weight in zip(snapshot.user_rows, snapshot.item_rows, snapshot.edge_weights(weights), strict=True):
         adjacency[user, n_users + item] = adjacency[n_users + item, user] = max(weight, adjacency[user, n_users + item])
     degrees = adjacency.sum(axis=1)
     roots = np.sqrt(np.where(degrees > 0, degrees, 1.0))

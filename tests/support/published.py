@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import httpx
+import numpy as np
 
 from app.artifact.write import write_artifact
 from app.domain.contents import ArtifactContents
@@ -13,19 +14,28 @@ from app.store.client import Database
 from app.store.lease import Lease
 from app.store.models import ModelStore
 from app.store.snapshot import read_snapshot
-from tests.support.models import DESCRIPTION, random_embeddings
+from tests.support.models import DESCRIPTION, light_gcn, random_embeddings
 
 WEIGHTS = {"view": 1.0, "like": 1.0, "enroll": 1.0, "complete": 1.0, "dislike": 0.0, "drop": 0.0}
 
 
-async def publish_model(db: Database, uri: str, folder: Path, *, seed: int = 0, damaged: Sequence[str] = ()) -> str:
-    """Id of a new current model; the files named in ``damaged`` are not what the manifest says."""
+async def publish_model(
+    db: Database, uri: str, folder: Path, *, seed: int = 0, damaged: Sequence[str] = (), propagated: bool = False
+) -> str:
+    """Id of a new current model; the files named in ``damaged`` are not what the manifest says.
+
+    propagated: its vectors are what LightGCN makes of random ones, so that users can be folded in.
+    """
     models, lease = ModelStore(db), Lease(db, "tests", 60.0)
     fence = await lease.acquire()
     assert fence is not None
     model_id = await models.next_id()
     snapshot = await asyncio.to_thread(read_snapshot, uri, db.name, tuple(WEIGHTS))
     embeddings = random_embeddings(len(snapshot.users), len(snapshot.items), 4, seed)
+    if propagated:
+        rng = np.random.default_rng(seed)
+        layer0 = rng.normal(size=(len(snapshot.users) + len(snapshot.items), 4))
+        embeddings = light_gcn(snapshot, layer0, 2, weights=WEIGHTS)
     contents = ArtifactContents.from_snapshot(snapshot, WEIGHTS, embeddings)
     description = replace(DESCRIPTION, model_id=model_id, fence=fence, run_id=None)
     directory = folder / model_id

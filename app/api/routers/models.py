@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from app.api.dependencies import After, Limit, ModelId, Models
+from app.api.dependencies import After, AllServices, Limit, ModelId, Models
 from app.api.routing import Route
 from app.errors import NoModelError
 from app.schemas.models import ModelSummary
@@ -31,9 +31,11 @@ async def get_current_model(models: Models) -> ModelSummary:
 
 
 @router.get("/{model_id}", operation_id="get_model", summary="Get a model", responses=problem_responses(404))
-async def get_model(model_id: ModelId, models: Models) -> ModelSummary:
-    """What it was made from, how, and how good it is."""
-    return await models.get(model_id)
+async def get_model(model_id: ModelId, services: AllServices) -> ModelSummary:
+    """What it was made from, how, how good it is, and what became of its lists."""
+    await services.shown.tell()
+    model = await services.models.get(model_id)
+    return model.model_copy(update={"click_through": await services.models.click_through(model_id)})
 
 
 @router.post(

@@ -17,6 +17,9 @@ class Health(BaseModel):
 
     status: Literal["ok", "degraded", "unavailable"]
     checks: dict[str, str] = Field({}, description="`ok` or what is wrong, of each thing that must work")
+    change_stream_lag_seconds: float | None = Field(
+        None, description="How old what is known of other processes' writes may be; under a second when all is well"
+    )
 
 
 NOT_READY: dict[int | str, dict[str, Any]] = {503: {"model": Health, "description": "A check says what is wrong"}}
@@ -35,12 +38,12 @@ async def get_readiness(live: Serving, response: Response) -> Health:
     `degraded` is 200: recommendations are answered, but from an older model than was published, or without what
     other processes wrote a moment ago. No model yet is not wrong.
     """
-    checks = live.checks()
+    checks, lag = live.checks(), round(live.lag_seconds(), 3)
     if checks["database"] != "ok":
         response.status_code = 503
-        return Health(status="unavailable", checks=checks)
+        return Health(status="unavailable", checks=checks, change_stream_lag_seconds=lag)
     wrong = any(check != "ok" for check in checks.values())
-    return Health(status="degraded" if wrong else "ok", checks=checks)
+    return Health(status="degraded" if wrong else "ok", checks=checks, change_stream_lag_seconds=lag)
 
 
 @router.get(

@@ -1,0 +1,126 @@
+"""Lists of courses as bytes."""
+
+import hashlib
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+from fastapi import Request, Response
+
+from app.api.recommender import Answer
+from app.domain.lists import recommendation_id
+from app.schemas.recommendations import PercentOver
+
+JSON = b"application/json"
+NOT_MODIFIED = 304
+
+_DATES = orjson.OPT_UTC_Z | orjson.OPT_OMIT_MICROSECONDS
+
+
+class RawResponse(Response):
+    """A response whose headers are ready bytes, as making them costs more than all else of it."""
+
+    def __init__(self, body: bytes, headers: list[tuple[bytes, bytes]], status: int = 200) -> None:
+        self.status_code = status
+        self.body = body
+        self.background = None
+        self.raw_headers = headers
+
+
+class _Clock:
+    """Now as JSON, made once a second."""
+
+    def __init__(self) -> None:
+        self._second, self._text = 0, b""
+
+    def now(self) -> bytes:
+        """Like ``"2026-11-24T10:00:00Z"``."""
+        second = int(time.time())
+        if second != self._second:
+            self._second, self._text = second, orjson.dumps(datetime.fromtimestamp(second, UTC), option=_DATES)
+        return self._text
+
+
+_clock = _Clock()
+
+
+def list_response(
+    request: Request,
+    user_id: str | None,
+    answer: Answer,
+    percent_over: PercentOver,
+    courses: Mapping[str, Any] | None = None,
+) -> Response:
+    """The list with its tag, or 304 when the caller has it already.
+
+    The tag is made from the list and from what the user has taken, so it is the same in every process.
+    """
+    items = items_json(answer, courses)
+    ranked = answer.ranked
+    said = b"\x1e".join((str(ranked.model_id).encode(), ranked.source.encode(), answer.taken, items))
+    tag = b'W/"%b"' % hashlib.blake2b(said, digest_size=12).hexdigest().encode()
+    headers = [(b"etag", tag), (b"cache-control", b"private")]
+    if request.scope["method"] == "GET" and _is_known(request, tag):
+        return RawResponse(b"", headers, NOT_MODIFIED)
+    body = document(user_id, answer, percent_over, items)
+    return RawResponse(body, [(b"content-length", b"%d" % len(body)), (b"content-type", JSON), *headers])
+
+
+def json_response(content: Mapping[str, Any]) -> Response:
+    """200 with this."""
+    body = orjson.dumps(content)
+    return RawResponse(body, [(b"content-length", b"%d" % len(body)), (b"content-type", JSON)])
+
+
+def items_json(answer: Answer, courses: Mapping[str, Any] | None = None) -> bytes:
+    """The courses of a list.  courses: records by id, None: not wanted."""
+    items: list[dict[str, Any]] = [
+        {"course_id": course_id, "rank": rank, "score": score, "percent": percent}
+        for course_id, score, percent, rank in answer.ranked.items
+    ]
+    if answer.reasons is not None:
+        for item, reasons in zip(items, answer.reasons, strict=True):
+            item["because"] = [
+                {"course_id": course_id, "contribution": contribution, "percent": percent}
+                for course_id, contribution, percent in reasons
+            ]
+    if courses is not None:
+        for item in items:
+            item["course"] = courses.get(item["course_id"])
+    return orjson.dumps(items)
+
+
+def document(user_id: str | None, answer: Answer, percent_over: PercentOver, items: bytes) -> bytes:
+    """A list as callers get it."""
+    ranked = answer.ranked
+    model = b"null" if ranked.model_id is None else b'"%b"' % ranked.model_id.encode()
+    return b"".join(
+        (
+            b'{"user_id":',
+            orjson.dumps(user_id),
+            b',"model_id":',
+            model,
+            b',"source":"',
+            ranked.source.encode(),
+            b'","generated_at":',
+            _clock.now(),
+            b',"recommendation_id":"',
+            recommendation_id(ranked.model_id).encode(),
+            b'","percent_over":"',
+            percent_over.encode(),
+            b'","items":',
+            items,
+            b"}",
+        )
+    )
+
+
+def _is_known(request: Request, tag: bytes) -> bool:
+    """Whether If-None-Match names the tag; weakly, as RFC 9110 says."""
+    for name, value in request.scope["headers"]:
+        if name == b"if-none-match":
+            opaque = tag.removeprefix(b"W/")
+            return value.strip() == b"*" or opaque in {one.strip().removeprefix(b"W/") for one in value.split(b",")}
+    return False
