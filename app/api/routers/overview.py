@@ -23,7 +23,7 @@ async def search(
     services: AllServices,
     q: Annotated[
         str, Query(max_length=128, description="Beginning of a user's id, or part of a title", examples=["py"])
-    ],
+    ] = "",
     limit: Annotated[int, Query(ge=1, le=100, description="Most users, and most courses")] = 10,
 ) -> Found:
     """For suggestions while somebody types: users by the beginning of their id, courses by title or id."""

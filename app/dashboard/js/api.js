@@ -120,6 +120,12 @@ export async function events(path, onEvent, signal) {
   }
 }
 
+/** The served model, null before the first. Asks for the list: a 404 would stand in the browser's console as an error. */
+export const currentModel = async () => (await get("models", { limit: 100 })).items.find((model) => model.current) ?? null;
+
+/** Whether there is such a user, for the same reason. */
+export const isUser = async (userId) => (await get("search", { q: userId, limit: 1 })).users[0] === userId;
+
 // --- courses by id, asked for once
 
 const courses = new Map();

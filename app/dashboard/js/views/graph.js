@@ -1,6 +1,6 @@
 // Graph: the neighbourhood of a user or a course, to walk through.
 
-import { Problem, get, id, isMissing, titleOf } from "../api.js";
+import { Problem, currentModel, get, id, isMissing, isUser, titleOf } from "../api.js";
 import { combobox } from "../combobox.js";
 import { card, empty, h, number, problem, put, s } from "../dom.js";
 import { searchCourses } from "./recommend.js";
@@ -24,6 +24,8 @@ export async function render(root, parameters) {
   root.classList.add("stack");
   root.append(card("Graph", { aside: h("span", { class: "quiet" }, "Users on the left, courses on the right") }, head, about), box);
   try {
+    if (!(await currentModel())) throw new Problem(404, { type: "no_model" });
+    if (user && !(await isUser(user))) throw new Problem(404, { type: "unknown_user", title: "Unknown user", detail: `There is no user “${user}”.` });
     const graph = await get("pictures/graph.json", { user_id: user, course_id: course });
     about.textContent = describe(graph);
     put(box, h("div", { class: "graph-box" }, graph.users.length + graph.courses.length ? drawGraph(graph) : empty("Nobody and nothing yet", "Choose a user or a course.")), drawKey(graph), drawList(graph));
@@ -82,13 +84,14 @@ function drawGraph(graph) {
   const node = (kind, one, x, y, label, detail, classes) => {
     const square = kind === "user";
     return s("a", {
-      href: `#/graph?${kind}=${id(one)}`, class: `node ${kind} ${classes}`, "aria-label": `${kind === "user" ? "User" : "Course"} ${label}${detail ? `, ${detail}` : ""}`,
+      href: `#/graph?${kind}=${id(one)}`, class: `node ${kind} ${classes}`,
       on: { pointerenter: () => light(kind, one), pointerleave: () => light(kind, null), focus: () => light(kind, one), blur: () => light(kind, null) },
     },
+    s("title", {}, `${kind === "user" ? "User" : "Course"} ${label}${detail ? `, ${detail}` : ""}`),
     s("rect", { class: "ring", x: square ? 8 : x - 16, y: y - 17, width: square ? x + 10 : WIDTH - x + 10, height: 34, rx: 8 }),
     square ? s("rect", { class: "shape", x: x - 10, y: y - 10, width: 20, height: 20 }) : s("circle", { class: "shape", cx: x, cy: y, r: 11 }),
-    s("text", { x: square ? x - 20 : x + 20, y: y + 5, "text-anchor": square ? "end" : "start", "unicode-bidi": "plaintext" }, shorten(label, square ? userLength : detail ? courseLength - 5 : courseLength)),
-    detail ? s("text", { class: "quiet", x: WIDTH - 16, y: y + 5, "text-anchor": "end" }, detail) : null);
+    s("text", { x: square ? x - 20 : x + 20, y: y + 5, "text-anchor": square ? "end" : "start", "unicode-bidi": "plaintext", "aria-hidden": "true" }, shorten(label, square ? userLength : detail ? courseLength - 5 : courseLength)),
+    detail ? s("text", { class: "quiet", x: WIDTH - 16, y: y + 5, "text-anchor": "end", "aria-hidden": "true" }, detail) : null);
   };
   root.append(s("text", { class: "quiet", x: LEFT, y: 18, "text-anchor": "middle" }, "users"), s("text", { class: "quiet", x: RIGHT, y: 18, "text-anchor": "middle" }, "courses"),
     ...edges.map(({ line }) => line),

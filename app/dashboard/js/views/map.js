@@ -1,6 +1,6 @@
 // Map: users and courses in the plane in which their vectors differ most.
 
-import { Problem, get, id, isMissing, titleOf } from "../api.js";
+import { Problem, currentModel, get, id, isMissing, titleOf } from "../api.js";
 import { combobox } from "../combobox.js";
 import { card, empty, h, icon, number, problem, put, text, toast } from "../dom.js";
 import { Raster, pixel } from "../raster.js";
@@ -17,6 +17,7 @@ const HIT = 12; // pixels
 export async function render(root, parameters, signal) {
   let data;
   try {
+    if (!(await currentModel())) throw new Problem(404, { type: "no_model" });
     data = await get("pictures/embeddings.json", { model_id: parameters.get("model") });
   } catch (error) {
     if (!(error instanceof Problem) || error.status !== 404) throw error;

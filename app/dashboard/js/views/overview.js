@@ -1,6 +1,6 @@
 // Overview: what there is, how good it is, and whether it is fresh.
 
-import { get, isMissing, post } from "../api.js";
+import { currentModel, get, post } from "../api.js";
 import { metricBars } from "../charts.js";
 import { card, duration, empty, h, number, put, table, time, toast } from "../dom.js";
 
@@ -13,7 +13,7 @@ export async function render(root, _parameters, signal) {
 
   async function refresh() {
     const [statistics, model, runs, health] = await Promise.all([
-      get("statistics"), get("models/current").catch(nothing), get("training/runs", { limit: 5 }), fetch("health/ready").then((answer) => answer.json()),
+      get("statistics"), currentModel(), get("training/runs", { limit: 5 }), fetch("health/ready").then((answer) => answer.json()),
     ]);
     const now = JSON.stringify([statistics, model, runs, health, Math.floor(Date.now() / 60000)]).replace(/"change_stream_lag_seconds":[\d.]+/, "");
     if (now === before || live.contains(document.activeElement)) return updateLag(live, statistics);
@@ -26,11 +26,6 @@ export async function render(root, _parameters, signal) {
     if (!document.hidden) refresh().catch(() => {});
   }, REFRESH_MS);
   signal.addEventListener("abort", () => clearInterval(timer));
-}
-
-function nothing(error) {
-  if (error.type === "no_model" || isMissing(error)) return null;
-  throw error;
 }
 
 function updateLag(root, statistics) {

@@ -1,6 +1,6 @@
 // Recommend: what somebody took, what comes next, and why.
 
-import { Problem, coursesById, get, id, isMissing, post, remember, send, titleOf } from "../api.js";
+import { Problem, coursesById, get, id, isMissing, isUser, post, remember, send, titleOf } from "../api.js";
 import { bar, shareBar } from "../charts.js";
 import { combobox } from "../combobox.js";
 import { card, decimal, empty, h, icon, loading, number, problem, put, reducedMotion, text, time, toast } from "../dom.js";
@@ -291,13 +291,8 @@ async function drawSimilar(courseId) {
 }
 
 async function drawTaken(state, actions) {
-  let items = [];
-  try {
-    ({ items } = await get(`users/${id(state.user)}/interactions`, { limit: 50 }));
-  } catch (error) {
-    if (error.type !== "unknown_user") throw error;
-    return card("Taken", {}, h("p", { class: "quiet" }, `There is no user ${state.user}. The first interaction creates one.`));
-  }
+  if (!(await isUser(state.user))) return card("Taken", {}, h("p", { class: "quiet" }, `There is no user ${state.user}. The first interaction creates one.`));
+  const { items } = await get(`users/${id(state.user)}/interactions`, { limit: 50 });
   const named = await coursesById(items.map((item) => item.course_id));
   const links = h("span", { class: "row" }, h("a", { href: `#/graph?user=${id(state.user)}` }, "Graph"), h("a", { href: `#/map?user=${id(state.user)}` }, "Map"));
   if (!items.length) return card("Taken", { aside: links }, h("p", { class: "quiet" }, "Nothing yet."));
