@@ -6,15 +6,19 @@ It needs Chromium (Debian: apt-get install chromium) or CHROMIUM=/path/to/it.
 """
 
 import sys
+from io import BytesIO
 from pathlib import Path
 from typing import Literal
 
 import click
+from PIL import Image
 from playwright.sync_api import ConsoleMessage, Page, sync_playwright
 
 from tests.support.browser import chromium
 
 SIZES = {"desk": (1280, 900), "phone": (390, 844)}
+SETTLE_MS = 400  # bars move into place
+COLOURS = 128  # of a picture, which makes it a quarter of the size
 THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 
 
@@ -38,8 +42,15 @@ def views(user: str, course: str) -> dict[str, str]:
 @click.option("--only", multiple=True, help="Only these views.")
 @click.option("--size", "sizes", multiple=True, type=click.Choice(list(SIZES)), default=list(SIZES))
 @click.option("--theme", "themes", multiple=True, type=click.Choice(THEMES), default=THEMES)
+@click.option("--whole/--window", default=True, show_default=True, help="All of the page, or what a window shows.")
 def main(
-    url: str, folder: Path, only: tuple[str, ...], sizes: tuple[str, ...], themes: tuple[Literal["light", "dark"], ...]
+    *,
+    url: str,
+    folder: Path,
+    only: tuple[str, ...],
+    sizes: tuple[str, ...],
+    themes: tuple[Literal["light", "dark"], ...],
+    whole: bool,
 ) -> None:
     """Write PNG files of the page at URL into FOLDER."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -57,6 +68,7 @@ def main(
                             f"{url}/#/{address}",
                             folder / f"{name}-{size}-{theme}.png",
                             open_first=name == "recommend",
+                            whole=whole,
                         )
                 page.close()
 
@@ -77,17 +89,18 @@ def subjects(page: Page, url: str) -> tuple[str, str]:
     return ("nobody", "nothing")
 
 
-def shoot(page: Page, address: str, target: Path, *, open_first: bool) -> None:
-    """One view, whole."""
+def shoot(page: Page, address: str, target: Path, *, open_first: bool, whole: bool) -> None:
+    """One view."""
     page.goto("about:blank")
     page.goto(address)
     page.wait_for_selector("#main:not([aria-busy]) .view-body")
     page.wait_for_load_state("networkidle")
     if open_first and page.locator(".recs button[aria-expanded]").count():
         page.locator(".recs button[aria-expanded]").first.click()
-        page.wait_for_timeout(400)
-    page.wait_for_timeout(300)
-    page.screenshot(path=target, full_page=True)
+        page.wait_for_timeout(SETTLE_MS)
+    page.wait_for_timeout(SETTLE_MS)
+    shot = Image.open(BytesIO(page.screenshot(full_page=whole)))
+    shot.convert("RGB").quantize(COLOURS).save(target, optimize=True)
     print(target)
 
 

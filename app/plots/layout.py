@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from statistics import fmean
+from unicodedata import east_asian_width
 
 from app.plots.points import GraphPoints
 
@@ -47,6 +48,14 @@ def title_of(points: GraphPoints) -> str:
 
 
 def shortened(text: str, length: int) -> str:
-    """The text, or its beginning; what is not printable, which XML may not hold, is a space."""
+    """The text, or its beginning: ``length`` narrow characters or half as many wide ones.
+
+    What is not printable, which XML may not hold, is a space.
+    """
     text = "".join(char if char.isprintable() else " " for char in text)
-    return text if len(text) <= length else text[: length - 1].rstrip() + "…"
+    width = 0
+    for place, char in enumerate(text):
+        width += 2 if east_asian_width(char) in "WF" else 1
+        if width > length:
+            return text[:place].rstrip() + "…"
+    return text

@@ -92,7 +92,7 @@ def _document(width: int, height: int, title: str, body: Iterator[str]) -> bytes
 
 
 def _escaped(text: str) -> str:
-    return escape(shortened(text, len(text)))
+    return escape(shortened(text, 2 * len(text)))
 
 
 def _text(x: float, y: float, text: str, style: str = "") -> str:

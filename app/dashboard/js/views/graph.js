@@ -12,7 +12,7 @@ const PHONE = { WIDTH: 400, LEFT: 104, RIGHT: 190, user: 9, course: 21 };
 export async function render(root, parameters) {
   const box = h("div", { class: "stack" });
   const head = h("div", {});
-  const about = h("p", { class: "quiet" });
+  const about = h("p", { class: "quiet about" });
   const user = parameters.get("user"), course = parameters.get("course");
   put(head, h("div", { class: "filters wide-fields" },
     combobox({
@@ -105,7 +105,17 @@ function drawGraph(graph) {
 }
 
 const path = (x1, y1, x2, y2) => `M${x1} ${y1.toFixed(1)}C${(x1 + x2) / 2} ${y1.toFixed(1)} ${(x1 + x2) / 2} ${y2.toFixed(1)} ${x2} ${y2.toFixed(1)}`;
-const shorten = (value, length) => ([...value].length <= length ? value : `${[...value].slice(0, length - 1).join("").trimEnd()}…`);
+
+/** The beginning of a text; Chinese, Japanese and Korean characters are as wide as two. */
+function shorten(value, length) {
+  let wide = 0, at = 0;
+  for (const char of value) {
+    wide += char.codePointAt(0) >= 0x2e80 ? 2 : 1;
+    if (wide > length) return `${value.slice(0, at).trimEnd()}…`;
+    at += char.length;
+  }
+  return value;
+}
 
 function drawKey(graph) {
   const sample = (element, label) => h("span", {}, s("svg", { viewBox: "0 0 26 16", class: "graph-svg", "aria-hidden": "true" }, element), label);

@@ -255,7 +255,7 @@ class MapView {
       if (labels.length >= most) break;
       if (this.courseColours[row] === 0) continue;
       const x = (this.courses.x[row] * view.scale + view.x) / ratio, y = (view.y - this.courses.y[row] * view.scale) / ratio;
-      if (x < 20 || y < 12 || x > width - 60 || y > height - 26) continue;
+      if (x < 20 || y < 12 || x > width - 12 || y > height - 26) continue;
       const size = this.widthOf(row), gap = radius / ratio + 5;
       const left = x + gap + size > width - 4 ? x - gap - size : x + gap;
       const box = [left, y - 9, left + size, y + 9];

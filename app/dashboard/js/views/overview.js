@@ -82,7 +82,7 @@ function modelCard(model) {
   ];
   return card(`Model ${model.model_id}`, { class: "wide", aside: h("a", { href: "#/training" }, "All models") },
     h("div", { class: "split" },
-      h("div", {}, h("p", { class: "quiet" }, "On interactions that were held out, higher is better:"), metricBars(model.metrics)),
+      h("div", {}, Object.keys(model.metrics).length ? h("p", { class: "quiet" }, "On interactions that were held out, higher is better:") : null, metricBars(model.metrics)),
       h("dl", { class: "facts" }, facts.map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]))));
 }
 

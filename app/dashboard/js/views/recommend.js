@@ -30,7 +30,7 @@ export async function render(root, parameters, signal) {
     return;
   }
   const who = h("div", { class: "stack" });
-  const taken = h("div", {});
+  const taken = h("div", { class: "taken-place" });
   const answer = h("div", {});
   const filters = drawFilters(statistics, state, () => refresh());
   root.append(h("div", { class: "recommend" },
