@@ -10,7 +10,8 @@
     │   │   ├── UnknownCourseError      unknown_course
     │   │   ├── UnknownRunError         unknown_run
     │   │   ├── UnknownModelError       unknown_model
-    │   │   └── NoModelError            no_model
+    │   │   ├── NoModelError            no_model
+    │   │   └── NoPictureError          no_picture
     │   ├── ConflictError           409
     │   │   ├── RunInProgressError      run_in_progress
     │   │   └── RunEndedError           run_ended
@@ -125,6 +126,15 @@ class NoModelError(NotFoundError):
 
     def __init__(self) -> None:
         super().__init__("no model has been published yet; POST /training/runs asks for one")
+
+
+class NoPictureError(NotFoundError):
+    """This picture of this model was not drawn, or cannot be drawn here."""
+
+    slug, title = "no_picture", "No such picture"
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"there is no picture {name!r}: {reason}")
 
 
 class ConflictError(HttpError):

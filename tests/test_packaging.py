@@ -99,7 +99,8 @@ def test_the_wheel_has_the_app_and_nothing_else(tmp_path: Path) -> None:
         files = set(wheel.namelist())
         (entry_points,) = (wheel.read(file).decode() for file in files if file.endswith("entry_points.txt"))
     sources = {str(path.relative_to(ROOT)) for path in (ROOT / "app").rglob("*.py")}
-    assert sources | {"app/py.typed"} <= files
+    page = {str(path.relative_to(ROOT)) for path in (ROOT / "app" / "dashboard").rglob("*") if path.is_file()}
+    assert sources | page | {"app/py.typed"} <= files
     assert {file.split("/")[0] for file in files} == {"app", name.removesuffix("-py3-none-any.whl") + ".dist-info"}
     assert any(file.endswith("licenses/LICENSE") for file in files)
     assert "coursegraph = app.__main__:main" in entry_points

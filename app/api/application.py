@@ -12,6 +12,8 @@ from app.api.exception_handlers import add_exception_handlers
 from app.api.live import Live, running
 from app.api.middleware import RequestMiddleware
 from app.api.openapi import TAGS, complete_openapi
+from app.api.overview import Overview
+from app.api.pictures import PictureService
 from app.api.recommender import Recommender
 from app.api.routers import (
     courses,
@@ -19,6 +21,9 @@ from app.api.routers import (
     interactions,
     models,
     operations,
+    overview,
+    page,
+    pictures,
     recommendations,
     training,
     users,
@@ -42,7 +47,7 @@ START_SECONDS = 5.0  # how long a process waits to be ready before it answers 50
 ROUTERS = (
     recommendations.router,
     interactions.router,
-    *(module.router for module in (users, courses, training, models, export, operations)),
+    *(module.router for module in (users, courses, training, models, pictures, export, overview, operations, page)),
 )
 TRAINING_SETTINGS = (
     *("embedding_size", "n_layers", "combination", "loss", "epochs"),
@@ -60,6 +65,8 @@ def create_application(settings: Settings) -> FastAPI:
         version=__version__,
         description=DESCRIPTION,
         lifespan=_lifespan(settings, settings.mongodb_uri, metrics),
+        docs_url=None,  # the page's router has both, without files from another host
+        redoc_url=None,
         redirect_slashes=False,  # one address for one thing
         openapi_tags=TAGS,
         # In one flat table, as each inclusion costs every request a second search; what must be fast comes first.
@@ -86,6 +93,7 @@ def _lifespan(
         ) as db:
             counted = [name for name, weight in settings.interaction_weights.items() if weight > 0]
             live = Live(db, settings.cache_dir, metrics)
+            recommender = Recommender(live, InteractionStore(db), UserStore(db), counted)
             shown = Shown(ModelStore(db))
             services = Services(
                 users=UserService(UserStore(db), live, metrics),
@@ -96,7 +104,15 @@ def _lifespan(
                 runs=RunStore(db),
                 models=ModelStore(db),
                 live=live,
-                recommender=Recommender(live, InteractionStore(db), UserStore(db), counted),
+                pictures=PictureService(live, recommender, ModelStore(db), RunStore(db)),
+                overview=Overview(
+                    (UserStore(db), CourseStore(db), InteractionStore(db)),
+                    live,
+                    types=tuple(settings.interaction_weights),
+                    json_bytes=settings.body_limit_bytes,
+                    spool_bytes=settings.spool_limit_bytes,
+                ),
+                recommender=recommender,
                 shown=shown,
                 metrics=metrics,
                 training_settings={name: getattr(settings, name) for name in TRAINING_SETTINGS},

@@ -7,6 +7,8 @@ from fastapi import Depends, Path, Query, Request
 
 from app.api import batches
 from app.api.live import Live
+from app.api.overview import Overview
+from app.api.pictures import PictureService
 from app.api.recommender import Recommender
 from app.api.service import CourseService, InteractionService, UserService
 from app.api.shown import Shown
@@ -29,6 +31,8 @@ class Services:
     runs: RunStore
     models: ModelStore
     live: Live
+    pictures: PictureService
+    overview: Overview
     recommender: Recommender
     shown: Shown
     metrics: Metrics
@@ -76,6 +80,11 @@ async def models_of(request: Request) -> ModelStore:
     return get_services(request).models
 
 
+async def pictures_of(request: Request) -> PictureService:
+    """Pictures."""
+    return get_services(request).pictures
+
+
 async def live_of(request: Request) -> Live:
     """What is served."""
     return get_services(request).live
@@ -100,6 +109,7 @@ Interactions = Annotated[InteractionService, Depends(interactions_of)]
 StoredInteractions = Annotated[InteractionStore, Depends(interaction_store_of)]
 Runs = Annotated[RunStore, Depends(runs_of)]
 Models = Annotated[ModelStore, Depends(models_of)]
+Pictures = Annotated[PictureService, Depends(pictures_of)]
 Serving = Annotated[Live, Depends(live_of)]
 
 Limit = Annotated[int, Query(ge=1, le=1000, description="Most rows in the page")]

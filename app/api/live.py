@@ -45,6 +45,7 @@ class Live:
         self._model_problem: str | None = None
         self._problem: str | None = "starting"
         self._heard = time.monotonic()
+        self.changed_at: float | None = None  # when data was last heard to have changed, seconds since 1970
         self.ready = asyncio.Event()
         self.settled = asyncio.Event()  # ready, or it is known why not
         metrics.change_stream_lag.set_function(self.lag_seconds)
@@ -132,7 +133,9 @@ class Live:
             self.ready.set()
             self.settled.set()
         for change in batch:
-            if isinstance(change, CurrentModelChanged):
+            if not isinstance(change, CurrentModelChanged):
+                self.changed_at = time.time()
+            else:
                 await self._begin_swap(current, change.model_id)
 
     def _note_problem(self, problem: str) -> None:

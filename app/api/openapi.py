@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from app.api.examples import add_examples
 from app.schemas.courses import Course
 from app.schemas.interactions import Interaction
 from app.schemas.problems import Problem, ValidationProblem
@@ -23,6 +24,7 @@ TAGS = [
     {"name": "interactions", "description": "Who did what with which course."},
     {"name": "training", "description": "Making a new model."},
     {"name": "models", "description": "The models that were made."},
+    {"name": "pictures", "description": "The graph, the loss curve and the embedding map of a model."},
     {"name": "operations", "description": "Health, metrics, export."},
 ]
 
@@ -40,7 +42,7 @@ def batch_body(model: type[BaseModel], *examples: dict[str, Any]) -> dict[str, A
 
 
 def complete_openapi(app: FastAPI) -> None:
-    """Add the models that no signature names to the application's document."""
+    """Add the models that no signature names, and examples, to the application's document."""
     make = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -52,6 +54,7 @@ def complete_openapi(app: FastAPI) -> None:
             schemas = document.setdefault("components", {}).setdefault("schemas", {})
             for name, schema in definitions["$defs"].items():
                 schemas.setdefault(name, schema)
+            add_examples(document)
         return make()
 
     app.openapi = openapi  # type: ignore[method-assign] # the way that FastAPI's documentation gives

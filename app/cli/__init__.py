@@ -9,7 +9,7 @@ import click
 from app import __version__
 from app.errors import CourseGraphError, MissingExtraError
 
-EXTRAS = {"torch": "train", "scipy": "train", "sklearn": "train"}  # packages of the extras: the extra's name
+EXTRAS = dict.fromkeys(("torch", "scipy", "sklearn", "matplotlib", "networkx"), "train")  # extras by package
 
 COMMANDS = {
     # name: (module, one line for --help)
@@ -21,6 +21,7 @@ COMMANDS = {
     "evaluate": ("evaluate", "Show how good the model is on a public data set in a folder."),
     "import": ("transfer", "Load users, courses or interactions from CSV or NDJSON files."),
     "export": ("transfer", "Write users, courses or interactions to a CSV or NDJSON file."),
+    "plot": ("plot", "Write a picture of the served model: graph, loss or embeddings."),
     "settings": ("settings", "List every setting with its value, default and meaning."),
 }
 

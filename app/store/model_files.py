@@ -39,9 +39,15 @@ class ModelFiles:
     async def download(self, ids: Sequence[str], directory: Path) -> None:
         """Write the files into a directory.  Raises one of GONE."""
         for file_id in ids:
-            target = await asyncio.to_thread((directory / _name(file_id)).open, "xb")
+            target = await asyncio.to_thread((directory / name_of(file_id)).open, "xb")
             with target:
                 await self._bucket.download_to_stream(file_id, target)
+
+    async def read(self, file_id: str) -> bytes:
+        """All of a small file.  Raises one of GONE."""
+        stream = await self._bucket.open_download_stream(file_id)
+        content: bytes = await stream.read()
+        return content
 
     async def ids(self) -> set[str]:
         """All files, and those of which there are only pieces."""
@@ -59,5 +65,6 @@ def owner(file_id: str) -> tuple[int, int]:
     return int(number), int(fence)
 
 
-def _name(file_id: str) -> str:
+def name_of(file_id: str) -> str:
+    """Name of the file within its model."""
     return file_id.split("/", 2)[2]

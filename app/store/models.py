@@ -23,7 +23,7 @@ from app.store.client import Database, Document, Session
 from app.store.lease import KEY as LEASE
 from app.store.lease import POINTER, touch_lease
 from app.store.model_cache import make_aside, reuse, settle, sweep
-from app.store.model_files import GONE, ModelFiles, owner
+from app.store.model_files import GONE, ModelFiles, name_of, owner
 from app.store.numbers import next_number, number_of, readable_id
 from app.store.records import Page
 from app.store.transactions import in_transaction
@@ -125,6 +125,15 @@ class ModelStore:
         finally:
             await asyncio.to_thread(shutil.rmtree, aside, ignore_errors=True)
         return directory
+
+    async def file(self, model_id: str, name: str) -> bytes | None:
+        """One of the model's files, whole in memory; None if it has no such file.  Raises UnknownModelError."""
+        document = await self._document(model_id)
+        wanted = [file_id for file_id in document["files"] if name_of(file_id) == name]
+        try:
+            return await self._files.read(wanted[0]) if wanted else None
+        except GONE as error:
+            raise UnknownModelError(model_id) from error
 
     # --- for the worker
 

@@ -207,6 +207,12 @@ class RecordStore(Generic[Given, Stored]):
         """About how many records there are."""
         return await self._records.estimated_document_count()
 
+    async def ids_from(self, beginning: str, limit: int) -> list[str]:
+        """The first ids that begin so, in order."""
+        condition = {"_id": {"$gte": beginning, "$lt": beginning + chr(0x10FFFF)}}
+        found = await self._records.find(condition, {"_id": 1}).sort("_id", 1).limit(limit).to_list(None)
+        return [document["_id"] for document in found]
+
     async def existing(self, ids: Collection[str]) -> set[str]:
         """Those of the ids that are known."""
         if not ids:

@@ -82,6 +82,7 @@ def finished(result: FitResult) -> Checkpoint:
         "seconds": result.seconds,
         "score": result.score,
         "epochs_done": result.epochs_done,
+        "validation": result.validation,
     }
     return Checkpoint(embeddings_arrays(result.embeddings, ""), values)
 
@@ -100,4 +101,5 @@ def result_of(checkpoint: Checkpoint) -> FitResult | None:
         seconds=values["seconds"],
         score=values["score"],
         epochs_done=values["epochs_done"],
+        validation=tuple((epoch, score) for epoch, score in values["validation"]),
     )

@@ -235,6 +235,7 @@ def fit(
         seconds=time.perf_counter() - began,
         score=best.score,
         epochs_done=len(losses),
+        validation=tuple(best.history),
     )
     if checkpoints is not None and result.seconds > FINISHED_SECONDS:
         checkpoints.keep(key, finished(result))
@@ -250,20 +251,25 @@ class _Best:
         self.score: float | None = None
         self.epoch = 0
         self.stale = 0
+        self.history: list[tuple[int, float]] = []
 
     def state(self) -> Checkpoint:
         arrays = {} if self.embeddings is None else embeddings_arrays(self.embeddings, "best_")
-        return Checkpoint(arrays, {"score": self.score, "epoch": self.epoch, "stale": self.stale})
+        return Checkpoint(
+            arrays, {"score": self.score, "epoch": self.epoch, "stale": self.stale, "history": self.history}
+        )
 
     def restore(self, checkpoint: Checkpoint) -> None:
         values = checkpoint.values
         self.embeddings = embeddings_from(checkpoint.arrays, "best_")
         self.score, self.epoch, self.stale = values["score"], values["epoch"], values["stale"]
+        self.history = [(epoch, score) for epoch, score in values["history"]]
 
     def offer(self, trainer: Trainer, epoch: int) -> None:
         assert self._validate is not None
         embeddings = trainer.embeddings()
         score = self._validate(embeddings)
+        self.history.append((epoch, score))
         self.stale += 1
         if self.score is None or score > self.score:
             self.embeddings, self.score, self.epoch, self.stale = embeddings, score, epoch, 0

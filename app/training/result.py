@@ -25,7 +25,7 @@ class FitResult:
 
     losses: mean loss of each epoch whose weights are in the vectors.  steps: optimiser steps in those epochs.
     score: the validation score of the vectors given back, None without validation.  epochs_done: with those after the
-    best.
+    best.  validation: epochs and the scores after them.
     """
 
     embeddings: Embeddings
@@ -35,6 +35,7 @@ class FitResult:
     seconds: float
     epochs_done: int
     score: float | None = None
+    validation: tuple[tuple[int, float], ...] = ()
 
     @property
     def epochs(self) -> int:
@@ -61,6 +62,7 @@ class TrainedModel:
     losses, epochs, steps and fit_seconds are those of the published vectors; seconds are of the whole run.
     ease_l2: the regularisation with which EASE did best on what was held out; None: it was not tried.
     content: vectors of courses that are newer than the model, None when there is too little to learn from.
+    validation: epochs and NDCG@20 after them on the held-out interactions, in the trial that was chosen.
     """
 
     embeddings: Embeddings
@@ -80,3 +82,4 @@ class TrainedModel:
     verdict: Verdict
     ease_l2: float | None = None
     content: ContentMap | None = None
+    validation: tuple[tuple[int, float], ...] = ()

@@ -22,7 +22,7 @@ from app.training.config import Recipe, TrainingConfig
 from app.training.evaluate import Scores, evaluate, model_scores
 from app.training.fit import check_learnable, fit
 from app.training.result import FitResult, Metrics, OnEpoch, ShouldStop, TrainedModel, Verdict
-from app.training.search import Choice, Trial, choose, ease_weights
+from app.training.search import Choice, choose, ease_weights
 from app.training.split import Split, split
 from app.training.start import start_vectors
 
@@ -103,7 +103,7 @@ def train(
         nodes,
         parts=parts,
         metrics=metrics,
-        trials=choice.trials,
+        choice=choice,
         ease_l2=forms.ease_l2,
     )
 
@@ -203,7 +203,7 @@ def _model(
     *,
     parts: Split | None = None,
     metrics: Mapping[str, Metrics] = MappingProxyType({}),
-    trials: tuple[Trial, ...] = (),
+    choice: Choice | None = None,
     ease_l2: float | None = None,
 ) -> TrainedModel:
     unjudged = Verdict(True, f"not judged: {LEAST_HELD_OUT} interactions to hold out are needed, and there were fewer")
@@ -213,7 +213,7 @@ def _model(
         embeddings=embeddings,
         content=content_map,
         item_filter=_filter(embeddings, graph, recipe),
-        trials=tuple(trial.as_dict() for trial in trials),
+        trials=tuple(trial.as_dict() for trial in choice.trials) if choice else (),
         graph=graph,
         recipe=recipe,
         losses=final.losses,
@@ -227,4 +227,5 @@ def _model(
         metrics=metrics,
         verdict=judge(metrics) if parts else unjudged,
         ease_l2=ease_l2,
+        validation=choice.fitted.validation if choice else (),
     )

@@ -1,4 +1,4 @@
-"""One retrain, read top to bottom: snapshot, graph, fit, evaluate, publish."""
+"""One retrain, read top to bottom: snapshot, graph, fit, evaluate, draw, publish."""
 
 import asyncio
 import hashlib
@@ -30,6 +30,7 @@ from app.training.result import TrainedModel
 from app.training.run import train
 from app.worker.checkpoints import StoredCheckpoints
 from app.worker.content_cache import remembering
+from app.worker.drawing import draw_pictures
 from app.worker.progress import ProgressReporter
 
 log = logging.getLogger(__name__)
@@ -71,7 +72,7 @@ class Cycle:
     """Runs one training run at a time, for as long as the lease with this fence is held."""
 
     def __init__(self, db: Database, recipe: Recipe, fence: int) -> None:
-        self._recipe, self._fence = recipe, fence
+        self._db, self._recipe, self._fence = db, recipe, fence
         self._runs, self._models, self._checkpoints = RunStore(db), ModelStore(db), CheckpointStore(db)
 
     async def run(self, run: Run, *, on_snapshot: Callable[[], None] = lambda: None) -> Outcome | None:
@@ -190,9 +191,10 @@ class Cycle:
             losses=trained.losses,
             fence=self._fence,
         )
+        pictures = await draw_pictures(self._db, contents, model_id, run_id, trained)
         with tempfile.TemporaryDirectory(prefix="coursegraph-model-") as parent:
             directory = Path(parent) / model_id
-            manifest = await asyncio.to_thread(write_artifact, directory, contents, description)
+            manifest = await asyncio.to_thread(write_artifact, directory, contents, description, pictures=pictures)
             upload = await persistently(lambda: self._models.upload(model_id, directory, fence=self._fence))
         await persistently(lambda: self._models.publish(upload, manifest.as_dict()))
         log.info("model %s is published", model_id)

@@ -1,9 +1,9 @@
 """Everything as NDJSON."""
 
 from collections.abc import AsyncIterator
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Path
 from pydantic import BaseModel
 from starlette.responses import StreamingResponse
 
@@ -25,7 +25,10 @@ CHUNK_ROWS = 500  # lines sent at once
         **problem_responses(),
     },
 )
-async def export_rows(kind: Literal["users", "courses", "interactions"], services: AllServices) -> StreamingResponse:
+async def export_rows(
+    kind: Annotated[Literal["users", "courses", "interactions"], Path(description="Which rows", examples=["courses"])],
+    services: AllServices,
+) -> StreamingResponse:
     """Lines that POST takes back unchanged."""
     stores: dict[str, Any] = {
         "users": services.users.store,

@@ -1,5 +1,7 @@
 """Training runs."""
 
+from typing import Any
+
 from fastapi import APIRouter, Response
 from sse_starlette import EventSourceResponse
 
@@ -11,6 +13,17 @@ from app.schemas.problems import problem_responses
 from app.schemas.training import Run
 
 router = APIRouter(prefix="/training/runs", tags=["training"], route_class=Route)
+EVENTS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "Events, until the run has ended",
+        "content": {
+            "text/event-stream": {
+                "schema": {"type": "string"},
+                "example": 'event: run\ndata: {"run_id":"r-000014","status":"running","losses":[4.21]}\n\n',
+            }
+        },
+    }
+}
 PING_SECONDS = 15  # proxies close connections on which nothing comes for a minute or so
 
 
@@ -46,7 +59,7 @@ async def get_run(run_id: RunId, runs: Runs) -> Run:
     operation_id="watch_run",
     summary="Watch a training run",
     response_class=EventSourceResponse,
-    responses=problem_responses(404),
+    responses={**EVENTS, **problem_responses(404)},
 )
 async def watch_run(run_id: RunId, runs: Runs) -> EventSourceResponse:
     """Server-sent events named `run`, each with the run as JSON, whenever it has changed; the stream ends with it."""

@@ -1,0 +1,30 @@
+"""What the service holds, for people who look."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from app.api.dependencies import AllServices
+from app.api.routing import Route
+from app.schemas.overview import Found, Statistics
+from app.schemas.problems import problem_responses
+
+router = APIRouter(tags=["operations"], route_class=Route)
+
+
+@router.get("/statistics", operation_id="get_statistics", summary="What there is", responses=problem_responses())
+async def get_statistics(services: AllServices) -> Statistics:
+    """Counts, freshness, the labels that courses have, and limits."""
+    return await services.overview.statistics()
+
+
+@router.get("/search", operation_id="search", summary="Find users and courses", responses=problem_responses())
+async def search(
+    services: AllServices,
+    q: Annotated[
+        str, Query(max_length=128, description="Beginning of a user's id, or part of a title", examples=["py"])
+    ] = "",
+    limit: Annotated[int, Query(ge=1, le=100, description="Most users, and most courses")] = 10,
+) -> Found:
+    """For suggestions while somebody types: users by the beginning of their id, courses by title or id."""
+    return await services.overview.search(q, limit)

@@ -1,0 +1,109 @@
+"""The pictures that are published with a model.  Whatever goes wrong with them, the model is published."""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+
+import numpy as np
+
+from app.domain.contents import ArtifactContents, pair_weights
+from app.domain.courses import CourseFacts
+from app.domain.ranking import softmax_percent, top_n
+from app.plots.neighbourhood import (
+    RECOMMENDED,
+    Graph,
+    Recommendation,
+    edges_only,
+    example_user,
+    is_small,
+    nothing,
+    of_user,
+    whole,
+)
+from app.plots.points import CourseLabel, GraphPoints, LossPoints, MapPoints, to_json
+from app.plots.projection import map_of
+from app.store.client import Database
+from app.store.courses import CourseStore
+from app.training.result import TrainedModel
+
+log = logging.getLogger(__name__)
+
+Facts = Mapping[str, CourseFacts]
+Pictures = dict[str, bytes]
+
+
+async def draw_pictures(
+    db: Database, contents: ArtifactContents, model_id: str, run_id: str, trained: TrainedModel
+) -> Pictures:
+    """Files by name, graph.svg to embeddings.json; fewer when some could not be drawn, which the log then says."""
+    pictures: Pictures = {}
+    try:
+        facts = {course_id: course async for course_id, course in CourseStore(db).facts()}
+        loss = LossPoints(model_id, run_id, trained.losses, validation=trained.validation)
+        await asyncio.to_thread(_draw, pictures, contents, facts, loss)
+    except ModuleNotFoundError as error:
+        log.warning("model %s is published without SVG and PNG pictures: %s", model_id, error)
+    except Exception:
+        log.exception("not all pictures of model %s could be drawn; it is published all the same", model_id)
+    return pictures
+
+
+def _draw(pictures: Pictures, contents: ArtifactContents, facts: Facts, loss: LossPoints) -> None:
+    assert loss.model_id is not None
+    labels = {course_id: CourseLabel(course.title, course.categories) for course_id, course in facts.items()}
+    pictures["loss.json"] = to_json(loss)
+    graph = graph_points(contents, facts, loss.model_id)
+    pictures["graph.json"] = to_json(graph)
+    places = map_of(
+        contents.users.ids,
+        contents.items.ids,
+        contents.user_vectors,
+        contents.item_vectors,
+        model_id=loss.model_id,
+        labels=labels,
+    )
+    pictures["embeddings.json"] = to_json(places)
+    _draw_files(pictures, loss, graph, places)
+
+
+def _draw_files(pictures: Pictures, loss: LossPoints, graph: GraphPoints, places: MapPoints) -> None:
+    from app.plots.embeddings import draw_embeddings  # noqa: PLC0415 - points are there without matplotlib too
+    from app.plots.graph import draw_graph  # noqa: PLC0415
+    from app.plots.loss import draw_loss  # noqa: PLC0415
+
+    pictures["loss.svg"], pictures["loss.png"] = draw_loss(loss, "svg"), draw_loss(loss, "png")
+    pictures["graph.svg"], pictures["graph.png"] = draw_graph(graph, "svg"), draw_graph(graph, "png")
+    for format_ in ("svg", "png"):
+        pictures[f"embeddings.{format_}"] = draw_embeddings(places, format_)
+
+
+def graph_points(contents: ArtifactContents, facts: Facts, model_id: str) -> GraphPoints:
+    """All of a small graph, else the neighbourhood of a user who stands for many."""
+    weights = pair_weights(contents.seen_types, contents.type_weights)
+    indptr, items = edges_only(contents.seen_indptr, contents.seen_items, weights)
+
+    def label(course_id: str) -> CourseLabel:
+        course = facts.get(course_id, CourseFacts())
+        return CourseLabel(course.title, course.categories)
+
+    graph = Graph(contents.users.ids, contents.items.ids, indptr, items, contents.items.row, label, model_id)
+    if is_small(graph):
+        return whole(graph)
+    row = example_user(graph)
+    if row is None:
+        return nothing(graph)
+    taken = [graph.item_ids[item] for item in graph.of_user(row).tolist()]
+    return of_user(graph, graph.user_ids[row], taken, _recommended(contents, facts, row), row=row)
+
+
+def _recommended(contents: ArtifactContents, facts: Facts, row: int) -> list[Recommendation]:
+    ids = contents.items.ids
+    scores = contents.item_vectors @ contents.user_vectors[row]
+    allowed = np.array([facts[id_].available if id_ in facts else False for id_ in ids], np.bool_)
+    allowed[contents.seen_items[contents.seen_indptr[row] : contents.seen_indptr[row + 1]]] = False
+    best = top_n(scores, allowed, RECOMMENDED)
+    percents = softmax_percent(scores[best], 1.0).tolist()
+    return [
+        Recommendation(ids[item], rank, percent)
+        for rank, (item, percent) in enumerate(zip(best.tolist(), percents, strict=True), 1)
+    ]
