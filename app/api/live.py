@@ -207,6 +207,7 @@ class Live:
                 model.apply(batch)
                 if model.overlay.position >= current.position:
                     current.swap(model)  # at once: while anything is awaited, the other stream may go on
+                    self._model_problem = None
                     return
 
 

@@ -102,7 +102,7 @@ def learn_encoder(words: Words, size: int, seed: int) -> Encoder | None:
     counts = csr_array((found.counts[kept], (found.rows[kept], place[columns[kept]])), shape=shape)
     transformer = TfidfTransformer(sublinear_tf=True)
     weighted = transformer.fit_transform(counts)
-    size = min(size, len(usual) - 1, len(words))
+    size = min(size, len(usual), len(words))
     svd = TruncatedSVD(size, random_state=seed % 2**32).fit(weighted)
     return Encoder(
         tokens=tokens[usual],

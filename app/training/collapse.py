@@ -21,6 +21,11 @@ def check_not_collapsed(fitted: FitResult) -> None:
         raise CollapsedError(found, fitted.losses[-1])
 
 
+def collapsed(embeddings: Embeddings) -> bool:
+    """Whether the scores of no user tell one item from another."""
+    return spread(embeddings) < LEAST_SPREAD
+
+
 def spread(embeddings: Embeddings) -> float:
     """Mean over users of the standard deviation of their scores, of an even sample."""
     users, items = (

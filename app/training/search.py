@@ -18,6 +18,7 @@ from scipy.sparse import csr_array
 from app.graph.bipartite import BipartiteGraph
 from app.training.blend import FilterKind, kept_scores, unit_weight
 from app.training.checkpoint import Checkpoints
+from app.training.collapse import collapsed
 from app.training.config import DEFAULT_LAYERS, MANY_ITEMS, STEPS, Recipe, TrainingConfig, epochs_of
 from app.training.evaluate import METRIC, Scores, evaluate, model_scores, sweep
 from app.training.fit import fit
@@ -226,6 +227,8 @@ class _Search:
             if value > score:
                 score = value
                 recipe = replace(recipe, item_filter=kind.name, filter_l2=kind.l2, filter_weight=weight)
+        if collapsed(fitted.embeddings):  # its ranking is that of rounding errors, however good by luck
+            score, recipe = 0.0, replace(recipe, item_filter="none", filter_l2=0.0, filter_weight=0.0)
         share = fitted.epochs_done / epochs
         self._done += fitted.epochs_done
         trial = Trial(recipe, fitted.epochs, score, fitted.score, fitted.seconds, share)

@@ -21,7 +21,7 @@ async def run_id(client: httpx.AsyncClient) -> str:
     run = answer.json()
     assert answer.headers["location"] == f"/training/runs/{run['run_id']}"
     assert (run["status"], run["trigger"]) == ("queued", "request")
-    assert run["config"]["embedding_size"] == 64
+    assert run["config"]["n_layers"] == 3
     return str(run["run_id"])
 
 

@@ -37,6 +37,7 @@ async def publish_model(
         layer0 = rng.normal(size=(len(snapshot.users) + len(snapshot.items), 4))
         embeddings = light_gcn(snapshot, layer0, 2, weights=WEIGHTS)
     contents = ArtifactContents.from_snapshot(snapshot, WEIGHTS, embeddings)
+    contents.user_vectors[contents.user_degrees == 0] = 0.0  # as training leaves them
     description = replace(DESCRIPTION, model_id=model_id, fence=fence, run_id=None)
     directory = folder / model_id
     manifest = await asyncio.to_thread(write_artifact, directory, contents, description)
