@@ -252,10 +252,11 @@ class Ours:
         self._trainer = Trainer(graph, initial, recipe())
 
     def times(self, n: int) -> list[float]:
-        """Seconds of n steps; the first, with which an epoch is begun, is left out."""
+        """Seconds of n steps; the first, which begins an epoch, is left out."""
         ends: list[float] = []
         with contextlib.suppress(CancelledError):
-            self._trainer.epoch(lambda: len(ends) > n, lambda: ends.append(time.perf_counter()))
+            while True:
+                self._trainer.epoch(lambda: len(ends) > n, lambda: ends.append(time.perf_counter()))
         return list(np.diff(ends))
 
 
