@@ -6,15 +6,19 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import orjson
 from fastapi import Request, Response
+from numpy.typing import NDArray
 
-from app.api.recommender import Answer
+from app.api.recommender import Answer, Reasons
 from app.domain.lists import recommendation_id
 from app.schemas.recommendations import PercentOver
+from app.serving.explain import Explanation
 
 JSON = b"application/json"
 NOT_MODIFIED = 304
+PIECES = 5  # of which a reason is made
 
 _DATES = orjson.OPT_UTC_Z | orjson.OPT_OMIT_MICROSECONDS
 
@@ -81,15 +85,33 @@ def items_json(answer: Answer, courses: Mapping[str, Any] | None = None) -> byte
         for course_id, score, percent, rank in answer.ranked.items
     ]
     if answer.reasons is not None:
-        for item, reasons in zip(items, answer.reasons, strict=True):
-            item["because"] = [
-                {"course_id": course_id, "contribution": contribution, "percent": percent}
-                for course_id, contribution, percent in reasons
-            ]
+        for item, because in zip(items, _because(answer.reasons), strict=True):
+            item["because"] = because
     if courses is not None:
         for item in items:
             item["course"] = courses.get(item["course_id"])
     return orjson.dumps(items)
+
+
+def _because(reasons: Reasons) -> list[Any]:
+    """JSON of the reasons of each course."""
+    if not isinstance(reasons, Explanation):
+        return [[reason._asdict() for reason in own] for own in reasons]
+    starts = [b'{"course_id":%b,"contribution":' % orjson.dumps(name) for name in reasons.names]
+    n_courses, length = reasons.places.shape
+    n_all = n_courses * length
+    # Five pieces of each reason, put side by side for all courses at once.
+    pieces = [b'{"course_id":null,"contribution":', b"0", b',"percent":', b"0", b"},"] * n_all
+    pieces[0::PIECES] = [starts[place] for place in reasons.places.ravel().tolist()]
+    pieces[1::PIECES], pieces[3::PIECES] = _numbers(reasons.contributions), _numbers(reasons.percents)
+    size = PIECES * length
+    texts = (b"".join(pieces[start : start + size])[:-1] for start in range(0, PIECES * n_all, size))
+    return [orjson.Fragment(b"[%b]" % text) for text in texts]
+
+
+def _numbers(values: NDArray[np.float64]) -> list[bytes]:
+    """All of them as JSON, to 32 bits, as the score is."""
+    return orjson.dumps(values.astype(np.float32).ravel(), option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b",")
 
 
 def document(user_id: str | None, answer: Answer, percent_over: PercentOver, items: bytes) -> bytes:

@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, TypeAdapter, ValidationError
+from starlette.types import Receive, Scope, Send
 
 from app.api.routing import Route, refuse_unknown, with_parsed_body
 from app.schemas.fields import Id
@@ -22,11 +23,11 @@ Given = TypeVar("Given", bound=BaseModel)
 
 REPEATABLE = frozenset({"category", "tag", "level", "language", "exclude", "include_only"})
 QUERIES_KEPT = 500  # query strings whose options are kept, of each route
+OPTIONS_KEPT = 1_000
 QUERY_BYTES = 500  # of the longest that is kept
 
 _id = TypeAdapter(Id)
-_DEFAULT = RecommendationOptions()
-_DEFAULT_OPTIONS = Options()
+_converted: dict[int, tuple[PopularOptions, Options]] = {}  # by identity, as those of a query are kept
 
 
 class ListRoute(Route):
@@ -52,7 +53,16 @@ class ListRoute(Route):
                 answer = await endpoint(_read_id(request, name), request, options)
             return answer
 
+        self._answer = handle
         return handle
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer without what FastAPI puts round every endpoint for dependencies, of which there are none here."""
+        if scope["method"] in (self.methods or ()):
+            response = await self._answer(Request(scope, receive))
+            await response(scope, receive, send)
+        else:
+            await super().handle(scope, receive, send)
 
 
 def _read_id(request: Request, name: str) -> str:
@@ -67,7 +77,7 @@ def _read_id(request: Request, name: str) -> str:
 
 def _query_reader(model: type[Given]) -> Callable[[Request], Coroutine[Any, Any, Given]]:
     kept: dict[bytes, Given] = {}
-    default = model()
+    default = model.model_validate({})
 
     async def read(request: Request) -> Given:
         query: bytes = request.scope["query_string"]
@@ -119,8 +129,17 @@ def _at(error: ValidationError, *place: str) -> list[Any]:
 
 def to_options(given: PopularOptions) -> Options:
     """What serving needs to know of them."""
-    if given == _DEFAULT:
-        return _DEFAULT_OPTIONS
+    kept = _converted.get(id(given))
+    if kept is not None and kept[0] is given:
+        return kept[1]
+    options = _convert(given)
+    if len(_converted) >= OPTIONS_KEPT:
+        _converted.clear()
+    _converted[id(given)] = given, options
+    return options
+
+
+def _convert(given: PopularOptions) -> Options:
     if not isinstance(given, RecommendationOptions):
         return Options(n=given.n, offset=given.offset, categories=tuple(given.category))
     return Options(

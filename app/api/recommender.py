@@ -11,6 +11,7 @@ from app.api.live import Live
 from app.api.takers import Takers
 from app.serving.catalogue import Catalogue
 from app.serving.content import NO_PROFILE, Profile
+from app.serving.explain import Explanation
 from app.serving.lists import COMPLETE, rank_popular
 from app.serving.live import LiveModel
 from app.serving.neighbours import Neighbours, SimilarCourse, SimilarUser, UserForCourse, best_of, similar_by_labels
@@ -22,13 +23,16 @@ BLOCK_USERS = 50  # of a batch, answered before other requests get their turn: a
 LOOKED_UP = 10_000  # users looked for in the database at once
 
 
+Reasons = Explanation | Sequence[Sequence[Reason]]
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """A list, bytes that differ when the user has taken something else, and why each course is in it, if asked."""
 
     ranked: RankedList
     taken: bytes = b""
-    reasons: Sequence[Sequence[Reason]] | None = None
+    reasons: Reasons | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,8 +180,9 @@ def _by_profile(model: LiveModel, user_id: str, profile: Profile, options: Optio
     return Answer(ranked, _taken(model, user_id), reasons)
 
 
-def _reasons(model: LiveModel, user_id: str, ranked: RankedList) -> list[list[Reason]]:
-    return [[] for _ in ranked.items] if ranked.source == "popular" else model.explain(user_id, _ids(ranked))
+def _reasons(model: LiveModel, user_id: str, ranked: RankedList) -> Reasons:
+    explanation = None if ranked.source == "popular" else model.explanation(user_id, _ids(ranked))
+    return [[] for _ in ranked.items] if explanation is None else explanation
 
 
 def _ids(ranked: RankedList) -> list[str]:

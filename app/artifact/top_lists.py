@@ -7,7 +7,7 @@ import numpy as np
 from app.domain.contents import ArtifactContents
 from app.domain.ranking import top_n
 
-LENGTH = 100  # items a user, 800 bytes: what is left after usual filters still fills a list of ten
+LENGTH = 200  # items a user, 1.6 kB: what is left after usual filters still fills a list of ten
 BLOCK_SCORES = 2**22  # scores computed at once, 16 MiB
 NO_SCORE = np.float32(-1e16)  # of the places that a short list leaves empty
 

@@ -107,6 +107,7 @@ class CatalogueView:
             (facts is not None and facts.available for facts in self._facts), np.bool_, len(self._facts)
         )
         self.eligible.flags.writeable = False
+        self.eligible_bytes = self.eligible.tobytes()  # one of them costs less to look at
         self._fitting: dict[tuple[tuple[Field, tuple[str, ...]], ...], NDArray[np.bool_]] = {}
         self._rows_by_label: dict[Field, Mapping[str, NDArray[np.intp]]] = {}
         self._prerequisites: tuple[NDArray[np.intp], NDArray[np.intp]] | None = None  # courses, what each needs

@@ -1,6 +1,7 @@
 """Why a course is in a list: its score as a sum over what the user has taken."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,31 +10,53 @@ from app.serving.fold_in import VectorParts
 from app.serving.options import Reason
 
 
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Scores of C courses as sums.  names: the courses taken, and None for the user's own part, (S + 1).
+
+    For each of the C courses, largest contribution first and the own part last: places in ``names``, contributions, and
+    percents.  As columns, since a list of a hundred reasons is written faster than made.
+    """
+
+    names: Sequence[str | None]
+    places: NDArray[np.intp]  # (C, S + 1)
+    contributions: NDArray[np.float64]  # (C, S + 1)
+    percents: NDArray[np.float64]  # (C, S + 1)
+
+    def reasons(self) -> list[list[Reason]]:
+        """The same one by one."""
+        columns = self.places.tolist(), self.contributions.tolist(), self.percents.tolist()
+        return [
+            [Reason(self.names[place], *values) for place, *values in zip(*row, strict=True)]
+            for row in zip(*columns, strict=True)
+        ]
+
+
 def explain(
     parts: VectorParts,
     course_vectors: NDArray[np.float32],
     ids: Sequence[str],
     filtered: NDArray[np.float64] | None = None,
-) -> list[list[Reason]]:
-    """For each of the courses the contributions, largest first, and the user's own part last.
+) -> Explanation:
+    """For each of the courses the contributions.
 
     course_vectors: (C, D).  ids: of the model's items, by row.  filtered: (S, C), what an item filter adds for each of
     the interactions.  The contributions of a course add up to its score, which is (own + sum of parts) . v plus the sum
     of what is added: exactly, but for the rounding of the score to 32 bits.
     """
     targets = course_vectors.astype(np.float64).T  # (D, C)
-    taken = parts.parts @ targets  # (S, C)
-    contributions = np.vstack([taken if filtered is None else taken + filtered, parts.own @ targets])  # (S + 1, C)
+    n_taken, n_courses = len(parts.rows), targets.shape[1]
+    contributions = np.empty((n_taken + 1, n_courses))
+    contributions[:-1], contributions[-1] = parts.parts @ targets, parts.own @ targets
+    if filtered is not None:
+        contributions[:-1] += filtered
     totals = np.abs(contributions).sum(axis=0)
-    percents = 100.0 * contributions / np.where(totals > 0, totals, 1.0)
-    names = [*(ids[row] for row in parts.rows.tolist()), None]
-    order = np.argsort(-contributions[:-1], axis=0, kind="stable")  # (S, C)
-    order = np.vstack([order, np.full(contributions.shape[1], len(parts.rows))])
-    columns = (np.take_along_axis(table, order, axis=0).T.tolist() for table in (contributions, percents))
-    return [
-        [Reason(names[place], *values) for place, *values in zip(places, *both, strict=True)]
-        for places, *both in zip(order.T.tolist(), *columns, strict=True)
-    ]
+    percents = contributions * (100.0 / np.where(totals > 0, totals, 1.0))
+    order = np.full(contributions.shape, n_taken, np.intp)
+    order[:-1] = np.argsort(-contributions[:-1], axis=0, kind="stable")
+    courses = np.arange(n_courses)
+    names = [*map(ids.__getitem__, parts.rows.tolist()), None]
+    return Explanation(names, order.T, contributions[order, courses].T, percents[order, courses].T)
 
 
 def only_of(course_ids: Collection[str], reasons: Sequence[Reason]) -> list[Reason]:

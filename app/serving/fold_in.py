@@ -57,13 +57,18 @@ def trained_edges(contents: ArtifactContents, row: int) -> Edges:
     return Edges(contents.seen_items[of_user][is_edge], weights[is_edge].astype(np.float64))
 
 
-def known_parts(contents: ArtifactContents, row: int, edges: Edges) -> VectorParts:
-    """Vector of a user of the model with the edges that the user has now.  The model has messages."""
+def known_parts(contents: ArtifactContents, row: int, edges: Edges | None = None) -> VectorParts:
+    """Vector of a user of the model with the edges that the user has now, None: as in training.
+
+    The model has messages.
+    """
     messages = contents.item_messages
     assert messages is not None
     trained = trained_edges(contents, row)
     norms = _norms(trained.weights, contents.item_degrees[trained.rows])
     own = contents.user_vectors[row] - norms @ messages[trained.rows].astype(np.float64)  # (D,)
+    if edges is None:
+        return VectorParts(own, trained.rows, norms[:, None] * messages[trained.rows])
     norms = _norms(edges.weights, _degrees(contents, edges, trained))
     return VectorParts(own, edges.rows, norms[:, None] * messages[edges.rows])
 

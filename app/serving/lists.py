@@ -1,11 +1,11 @@
 """From scores to the asked part of a ranked list."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.domain.ranking import softmax_percent, top_n
+from app.domain.ranking import softmax_percent, softmax_percent_of_few, top_n
 from app.serving.catalogue import Catalogue, CatalogueView
 from app.serving.diversity import POOL, diversify
 from app.serving.filters import allowed_rows, without
@@ -37,9 +37,19 @@ def listed(
     over: NDArray[np.floating] | None = None,
 ) -> list[Ranked]:
     """The courses in these rows in this order; percentages over ``over``, which holds the scores too, or over these."""
+    if over is None:  # so that a list has the same percentages to the last bit however it was found
+        return listed_few(view, rows.tolist(), scores.tolist(), options)
     percents = softmax_percent(scores, options.temperature, over)
     ids, first = view.ids, options.offset + 1
     columns = zip(rows.tolist(), scores.tolist(), percents.tolist(), strict=True)
+    return [Ranked(ids[row], score, percent, rank) for rank, (row, score, percent) in enumerate(columns, first)]
+
+
+def listed_few(view: CatalogueView, rows: Sequence[int], scores: Sequence[float], options: Options) -> list[Ranked]:
+    """The same for a short list; percentages over the list alone."""
+    percents = softmax_percent_of_few(scores, options.temperature)
+    ids, first = view.ids, options.offset + 1
+    columns = zip(rows, scores, percents, strict=True)
     return [Ranked(ids[row], score, percent, rank) for rank, (row, score, percent) in enumerate(columns, first)]
 
 

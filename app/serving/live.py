@@ -1,6 +1,7 @@
 """A model together with what happened since: what a request is answered from."""
 
 from collections.abc import Collection, Iterator, Sequence
+from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,11 +9,11 @@ from numpy.typing import NDArray
 from app.domain.changes import ChangeBatch, InteractionChanged, UserChanged
 from app.serving.catalogue import Catalogue, CatalogueView
 from app.serving.content import NewCourses, Profile, feature_parts, known_edges
-from app.serving.explain import explain, only_of
+from app.serving.explain import Explanation, explain, only_of
 from app.serving.filters import allowed_rows, without
 from app.serving.fold_in import VectorParts, new_parts
 from app.serving.index import ServingIndex
-from app.serving.lists import COMPLETE, listed, rank_popular, ranked
+from app.serving.lists import COMPLETE, listed_few, rank_popular, ranked
 from app.serving.options import Options, Ranked, RankedList, Reason
 from app.serving.overlay import Overlay
 from app.serving.shelf import Shelf
@@ -21,6 +22,8 @@ from app.serving.users import UserVector, UserVectors
 
 __all__ = ["LiveModel", "rank_popular"]
 
+SPARE = 8  # of a kept list looked at in case that some are not available
+Found = tuple[list[int], list[float]]  # rows and their scores, best first
 BLOCK_SCORES = 2**20  # scores computed at once for many users, 4 MiB
 
 
@@ -129,13 +132,20 @@ class LiveModel:
 
     def explain(self, user_id: str, course_ids: Sequence[str]) -> list[list[Reason]]:
         """Why each of these courses has its score for the user; nothing for somebody without a vector."""
+        explanation = self.explanation(user_id, course_ids)
+        return [[] for _ in course_ids] if explanation is None else explanation.reasons()
+
+    def explanation(self, user_id: str, course_ids: Sequence[str]) -> Explanation | None:
+        """The same as columns."""
         return self._explain(self.users.parts(user_id), course_ids)
 
     def explain_to(self, taken: Collection[str], profile: Profile, course_ids: Sequence[str]) -> list[list[Reason]]:
         """The same for somebody of whom this is known; what interests add belongs to the user's own part."""
         parts = self._parts_of(taken, profile)
-        explained = self._explain(parts, course_ids, self.index.items.rows(dict.fromkeys(taken)))
-        return [only_of(taken, reasons) if reasons else [] for reasons in explained]
+        explanation = self._explain(parts, course_ids, self.index.items.rows(dict.fromkeys(taken)))
+        if explanation is None:
+            return [[] for _ in course_ids]
+        return [only_of(taken, reasons) for reasons in explanation.reasons()]
 
     # ---
 
@@ -149,11 +159,11 @@ class LiveModel:
 
     def _explain(
         self, parts: VectorParts | None, course_ids: Sequence[str], taken: NDArray[np.int32] | None = None
-    ) -> list[list[Reason]]:
+    ) -> Explanation | None:
         """taken: those of the parts' rows that an item filter starts from; None: all."""
         shelf = self.shelf
         if parts is None:
-            return [[] for _ in course_ids]
+            return None
         rows = [shelf.view.row(course_id) for course_id in course_ids]
         beyond = len(shelf.view.ids)  # has no vector
         places = [beyond if row is None else row for row in rows]
@@ -208,23 +218,48 @@ class LiveModel:
         return [id_ for id_, types in self.overlay.types_by_course(user_id).items() if types & complete]
 
     def _from_top_list(self, user_id: str, user: UserVector, options: Options) -> list[Ranked] | None:
-        """The asked part from the user's kept list; None when too little of that fits the options."""
+        """The asked part from the user's kept list; None when too little of that fits the options.
+
+        A list of ten is found in plain Python: each step of numpy would take as long as all of it.
+        """
         shelf, top = self.shelf, self._top_list(user_id, user)
         view = shelf.view
         allowed = allowed_rows(view, options, self._completed(options, user_id))
-        fits = allowed[top.rows]
-        rows, scores = top.rows[fits].astype(np.intp), top.scores[fits]
         until = options.offset + options.n
+        found = _first_eligible(view, top, until) if allowed is view.eligible else None
+        if found is None:
+            fits = allowed[top.rows]
+            found = top.rows[fits][:until].tolist(), top.scores[fits][:until].tolist()
+        rows, scores = found
         if len(rows) < until and not top.whole:
             return None
         if shelf.has_new:
-            new = np.flatnonzero(allowed[view.n_indexed :])
-            new = new[~np.isin(new + view.n_indexed, view.rows(self.overlay.taken(user_id).others))]
-            rows = np.concatenate([rows, new + view.n_indexed])
-            scores = np.concatenate([scores, shelf.new_scores(user.vector)[new]])
-            order = np.argsort(-scores, kind="stable")
-            rows, scores = rows[order], scores[order]
-        return listed(view, rows[options.offset : until], scores[options.offset : until], options)
+            rows, scores = self._with_new(user_id, user.vector, allowed, found, until)
+        if options.offset:
+            rows, scores = rows[options.offset :], scores[options.offset :]
+        return listed_few(view, rows, scores, options)
+
+    def _with_new(
+        self, user_id: str, vector: NDArray[np.float32], allowed: NDArray[np.bool_], found: Found, until: int
+    ) -> Found:
+        """The best with those that the model does not know; of equal scores they come last."""
+        rows, scores = found
+        view, new_scores = self.shelf.view, self.shelf.new_scores(vector)
+        better = allowed[view.n_indexed :]
+        if len(rows) >= until:
+            better = better & (new_scores > scores[-1])
+        new = np.flatnonzero(better)
+        taken = set(view.rows(self.overlay.taken(user_id).others))
+        added = [place for place in new.tolist() if place + view.n_indexed not in taken]
+        if not added:
+            return rows, scores
+        pairs = [*zip(scores, rows, strict=True)]
+        pairs += [
+            (score, place + view.n_indexed) for place, score in zip(added, new_scores[added].tolist(), strict=True)
+        ]
+        pairs.sort(key=itemgetter(0), reverse=True)  # stable
+        del pairs[until:]
+        return [row for _, row in pairs], [score for score, _ in pairs]
 
     def _top_list(self, user_id: str, user: UserVector) -> TopList:
         changed = self.overlay.taken(user_id) if self.overlay.touched(user_id) else None
@@ -240,3 +275,16 @@ class LiveModel:
 def _best_are_enough(options: Options) -> bool:
     """Whether the list depends on the best courses that the user has not taken, and on no others."""
     return options.exclude_seen and options.percent_over == "recommended" and not options.diversity
+
+
+def _first_eligible(view: CatalogueView, top: TopList, n: int) -> Found | None:
+    """Rows and scores of the first n, unless so many of the best are not available that more must be looked at."""
+    head = top.rows[: n + SPARE].tolist()
+    eligible = view.eligible_bytes
+    if 0 not in [eligible[row] for row in head[:n]]:  # nearly always
+        return head[:n], top.scores[:n].tolist()
+    places = [place for place, row in enumerate(head) if eligible[row]][:n]
+    if len(places) < n:
+        return None
+    scores = top.scores[: len(head)].tolist()
+    return [head[place] for place in places], [scores[place] for place in places]

@@ -38,8 +38,11 @@ class TopLists:
         items, scores = self._index.contents.top_items, self._index.contents.top_scores
         if items is None or scores is None:
             return None
-        length = int(np.count_nonzero(items[row] >= 0))  # shorter ones end in -1
-        return TopList(items[row, :length], scores[row, :length], length < items.shape[1])
+        own = items[row]
+        if len(own) and own[-1] >= 0:
+            return TopList(own, scores[row], whole=False)
+        length = int(np.count_nonzero(own >= 0))  # shorter ones end in -1
+        return TopList(own[:length], scores[row, :length], length < len(own))
 
     def kept(self, user_id: str, changed: Taken | None) -> TopList | None:
         """The list made when the user had the same changes: ``changed`` must be the same object."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from app.serving.fold_in import VectorParts, known_parts, new_parts, trained_edges
+from app.serving.fold_in import VectorParts, known_parts, new_parts
 from app.serving.index import ServingIndex
 from app.serving.options import Source
 from app.serving.overlay import Overlay, Taken
@@ -52,7 +52,7 @@ class UserVectors:
         if contents.item_messages is None:
             return None
         if row is not None and not self._overlay.touched(user_id):
-            return known_parts(contents, row, trained_edges(contents, row))
+            return known_parts(contents, row)
         edges = self._overlay.edges(user_id)
         if row is not None:
             return known_parts(contents, row, edges)

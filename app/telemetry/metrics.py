@@ -1,12 +1,57 @@
 """What a process counts and measures, for Prometheus; one registry a process, no globals."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, GCCollector, Histogram, ProcessCollector
+from bisect import bisect_left
+from collections.abc import Iterator
+from itertools import accumulate
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, GCCollector, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 # Seconds; an answer from memory takes well under a millisecond, a batch may take many seconds.
 _DURATION_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
+
+
+class RequestCounts(Collector):
+    """Requests by method, route and status, in plain numbers: the client's own counters take locks for each.
+
+    Only for the thread of the event loop, in which the metrics are rendered too.
+    """
+
+    def __init__(self) -> None:
+        self._counts: dict[tuple[str, str, int], int] = {}
+        self._durations: dict[tuple[str, str], list[float]] = {}  # requests in each bucket, and their seconds
+
+    def add(self, method: str, route: str, status: int, seconds: float) -> None:
+        """One request was answered."""
+        key = method, route, status
+        self._counts[key] = self._counts.get(key, 0) + 1
+        durations = self._durations.get((method, route))
+        if durations is None:
+            durations = self._durations[method, route] = [0.0] * (len(_DURATION_BUCKETS) + 2)
+        durations[bisect_left(_DURATION_BUCKETS, seconds)] += 1
+        durations[-1] += seconds
+
+    def collect(self) -> Iterator[Metric]:
+        """A counter and a histogram."""
+        requests = CounterMetricFamily(
+            "coursegraph_http_requests", "Requests answered", labels=("method", "route", "status")
+        )
+        for (method, route, status), number in self._counts.items():
+            requests.add_metric((method, route, str(status)), number)
+        yield requests
+        durations = HistogramMetricFamily(
+            "coursegraph_http_request_duration_seconds",
+            "Seconds from the request's head to the last byte of its answer",
+            labels=("method", "route"),
+        )
+        for labels, (*buckets, seconds) in self._durations.items():
+            bounds = [*map(str, _DURATION_BUCKETS), "+Inf"]
+            durations.add_metric(labels, [*zip(bounds, accumulate(buckets), strict=True)], seconds)
+        yield durations
 
 
 class Metrics:
@@ -16,16 +61,8 @@ class Metrics:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         GCCollector(registry=self.registry)
-        self._requests = Counter(
-            "coursegraph_http_requests", "Requests answered", ("method", "route", "status"), registry=self.registry
-        )
-        self._durations = Histogram(
-            "coursegraph_http_request_duration_seconds",
-            "Seconds from the request's head to the last byte of its answer",
-            ("method", "route"),
-            buckets=_DURATION_BUCKETS,
-            registry=self.registry,
-        )
+        self._requests = RequestCounts()
+        self.registry.register(self._requests)
         self._recommendations = Counter(
             "coursegraph_recommendations",
             "Lists answered, by where they came from",
@@ -52,21 +89,11 @@ class Metrics:
             registry=self.registry,
         )
         # labels() takes a lock and checks its arguments each time, which the hot path need not.
-        self._request_children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self._source_children: dict[str, Counter] = {}
 
     def count_request(self, method: str, route: str, status: int, seconds: float) -> None:
         """One request was answered."""
-        key = (method, route, status)
-        children = self._request_children.get(key)
-        if children is None:
-            children = self._request_children[key] = (
-                self._requests.labels(method, route, str(status)),
-                self._durations.labels(method, route),
-            )
-        counter, histogram = children
-        counter.inc()
-        histogram.observe(seconds)
+        self._requests.add(method, route, status, seconds)
 
     def count_recommendation(self, source: str) -> None:
         """One list was answered."""
