@@ -61,6 +61,7 @@ def serve(settings: Settings, listener: socket.socket) -> None:
     import uvicorn  # noqa: PLC0415
 
     from app.api.application import create_application  # noqa: PLC0415
+    from app.api.server import Server  # noqa: PLC0415
 
     config = uvicorn.Config(
         create_application(settings),
@@ -74,7 +75,7 @@ def serve(settings: Settings, listener: socket.socket) -> None:
         backlog=BACKLOG,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
-    uvicorn.Server(config).run(sockets=[listener])
+    Server(config).run(sockets=[listener])
 
 
 def _exit(_: int, __: FrameType | None) -> None:

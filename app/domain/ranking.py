@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 HEAD = 1024  # scores in which a lower bound of the n-th best is looked for
-HEAD_PER_RANK = 16  # the more are asked for, the more are looked at, so that the bound stays sharp
 
 
 def top_n(scores: NDArray[np.floating], allowed: NDArray[np.bool_], n: int) -> NDArray[np.intp]:
@@ -16,7 +15,7 @@ def top_n(scores: NDArray[np.floating], allowed: NDArray[np.bool_], n: int) -> N
     scores: (R,), finite.  allowed: (R,).  Exact: the n-th best of some of the scores is a lower bound of the n-th
     best of all, so only what reaches it needs sorting.  A fifth of the time of argpartition.
     """
-    head_size = max(HEAD, HEAD_PER_RANK * n)
+    head_size = max(HEAD, 2 * math.isqrt(n * len(scores)))  # then to look for the bound takes as long as to sort
     head = scores[:head_size][allowed[:head_size]]
     if len(head) < n:
         rows = np.flatnonzero(allowed)

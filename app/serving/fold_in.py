@@ -66,9 +66,10 @@ def known_parts(contents: ArtifactContents, row: int, edges: Edges | None = None
     assert messages is not None
     trained = trained_edges(contents, row)
     norms = _norms(trained.weights, contents.item_degrees[trained.rows])
-    own = contents.user_vectors[row] - norms @ messages[trained.rows].astype(np.float64)  # (D,)
+    parts = norms[:, None] * messages[trained.rows]  # (S, D)
+    own = contents.user_vectors[row] - parts.sum(axis=0)  # (D,)
     if edges is None:
-        return VectorParts(own, trained.rows, norms[:, None] * messages[trained.rows])
+        return VectorParts(own, trained.rows, parts)
     norms = _norms(edges.weights, _degrees(contents, edges, trained))
     return VectorParts(own, edges.rows, norms[:, None] * messages[edges.rows])
 

@@ -6,6 +6,7 @@ installed, else from a generator in Python.  Exit code 1 when a ratio is missed.
 """
 
 import asyncio
+import http.client
 import json
 import os
 import shutil
@@ -93,8 +94,13 @@ class Measured:
 @click.option("--seconds", default=3.0, show_default=True, help="Of each load.")
 @click.option("--rounds", default=5, show_default=True, help="Of ours and the bare one in turn.")
 @click.option("--python-load", is_flag=True, help="Load from Python even if wrk is there.")
-def main(*, courses: tuple[int, ...], users: int, seconds: float, rounds: int, python_load: bool) -> None:
+@click.option("--swaps", type=int, help="Instead: at least so many requests during five swaps and a rolling restart.")
+def main(
+    *, courses: tuple[int, ...], users: int, seconds: float, rounds: int, python_load: bool, swaps: int | None
+) -> None:
     """Measure and print a table."""
+    if swaps is not None:
+        sys.exit(0 if swap_under_load(swaps) else 1)
     wrk = None if python_load else shutil.which("wrk")
     print(f"load from {'wrk' if wrk else 'Python'}; {users:,} users; medians of {rounds} rounds of {seconds:g} s")
     met = [measure_catalogue(n, users, seconds, rounds, wrk) for n in courses]
@@ -140,7 +146,7 @@ def measure_service(load: "Load", publisher: "Publisher", process: psutil.Proces
             load.compare(folded, bare_port, JUDGED, measured, once=True)
         met &= show("fold-in, first", measured, JUDGED, n_courses)
         met &= show("fold-in, again", load.compare(folded, bare_port, JUDGED), JUDGED, n_courses)
-    private = process.memory_full_info().uss / 1e6
+    private = anonymous_mb(process)
     print(f"private memory {private:.0f} MB, wanted at most {MOST_PRIVATE_MB:.0f}")
     return met and private <= MOST_PRIVATE_MB
 
@@ -212,11 +218,93 @@ class Load:
         return answer
 
 
+# --- swaps and restarts
+
+
+def swap_under_load(n_requests: int) -> bool:
+    """Ask while models are swapped and processes restarted one by one; whether every answer was right."""
+    asked = Asked()
+    with tempfile.TemporaryDirectory(prefix="coursegraph-bench-") as name:
+        folder = Path(name)
+        mongod = EmbeddedMongod(folder / "mongod")
+        uri = mongod.start()
+        try:
+            publisher = Publisher(uri, folder, 500, 200)
+            publisher.store_courses()
+            publisher.publish()
+            with serving(uri, folder, "--workers", "2") as (parent, port), asking(port, asked):
+                for seed in range(1, 6):
+                    time.sleep(1)
+                    publisher.publish(seed)
+                for child in parent.children():
+                    child.terminate()
+                    child.wait(20)
+                    wait_for(lambda: len(parent.children()) == 2)
+                    time.sleep(3)
+                wait_for(lambda: asked.requests >= n_requests, 600)
+        finally:
+            mongod.stop(timeout_seconds=0)
+    print(f"{asked.requests:,} requests, {len(asked.models)} models, {len(asked.problems)} problems")
+    print(*asked.problems[:5], sep="\n")
+    return not asked.problems and len(asked.models) == 6
+
+
+class Asked:
+    """What was asked, and what was wrong with the answers."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.problems: list[str] = []
+        self.models: set[str] = set()
+        self._lists: dict[tuple[str, str], Any] = {}  # of each model and user there is one
+
+    def ask(self, port: int, user_id: str) -> None:
+        """On a connection of its own, as the first request of a client is."""
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        try:
+            connection.request("GET", f"/recommendations/{user_id}", headers={"Connection": "close"})
+            answer = connection.getresponse()
+            body = json.loads(answer.read())
+            self.requests += 1
+            if answer.status != 200:
+                self.problems.append(str(body))
+                return
+            self.models.add(body["model_id"])
+            if self._lists.setdefault((body["model_id"], user_id), body["items"]) != body["items"]:
+                self.problems.append(f"{user_id} got two lists of {body['model_id']}")
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            self.problems.append(repr(error))
+        finally:
+            connection.close()
+
+
+@contextmanager
+def asking(port: int, asked: Asked) -> Iterator[None]:
+    """Ask while the block runs."""
+    ended = threading.Event()
+
+    def ask() -> None:
+        number = 0
+        while not ended.is_set():
+            number += 1
+            asked.ask(port, f"u{number % 50}")
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
+
+
 # --- what is asked
 
 
 @contextmanager
-def serving(uri: str, folder: Path) -> Iterator[tuple[psutil.Process, int]]:
+def serving(uri: str, folder: Path, *options: str) -> Iterator[tuple[psutil.Process, int]]:
     """The service on a port, its model loaded."""
     port = free_port()
     environment = os.environ | {
@@ -225,7 +313,8 @@ def serving(uri: str, folder: Path) -> Iterator[tuple[psutil.Process, int]]:
         "COURSEGRAPH_CACHE_DIR": str(folder / "cache"),
         "COURSEGRAPH_LOG_LEVEL": "warning",
     }
-    with subprocess.Popen([sys.executable, "-m", "app", "serve", "--port", str(port)], env=environment) as process:
+    command = [sys.executable, "-m", "app", "serve", "--port", str(port), *options]
+    with subprocess.Popen(command, env=environment) as process:
         try:
             wait_for(lambda: httpx.get(f"http://127.0.0.1:{port}/popular?n=1").json()["model_id"] is not None)
             yield psutil.Process(process.pid), port
@@ -280,6 +369,7 @@ class Publisher:
     def __init__(self, uri: str, folder: Path, n_users: int, n_courses: int) -> None:
         self._uri, self._folder, self.n_users, self.n_courses = uri, folder, n_users, n_courses
         self._contents: ArtifactContents | None = None
+        self._seed = 0
         self._next_course = 0
 
     def store_courses(self) -> None:
@@ -296,15 +386,15 @@ class Publisher:
         with MongoClient[dict[str, Any]](self._uri, **client_options(30, "benchmark")) as client:
             client[DATABASE]["courses"].insert_many(documents)
 
-    def publish(self) -> None:
-        """A new current model."""
-        asyncio.run(self._publish())
+    def publish(self, seed: int = 0) -> None:
+        """A new current model; its vectors are other ones when the seed is."""
+        asyncio.run(self._publish(seed))
 
-    async def _publish(self) -> None:
+    async def _publish(self, seed: int = 0) -> None:
         async with open_database(self._uri, DATABASE, timeout_seconds=30, app_name="benchmark") as db:
             await prepare_database(db)
-            if self._contents is None:
-                self._contents = with_top_lists(make_contents(self.n_users, self.n_courses))
+            if self._contents is None or seed != self._seed:
+                self._contents, self._seed = with_top_lists(make_contents(self.n_users, self.n_courses, seed)), seed
             contents = replace(self._contents, cluster_time=await cluster_time(db))
             models, lease = ModelStore(db), Lease(db, "benchmark", 60.0)
             fence = await lease.acquire()
@@ -338,9 +428,9 @@ class Publisher:
         time.sleep(2)  # until the stream has told it all again
 
 
-def make_contents(n_users: int, n_items: int) -> ArtifactContents:
+def make_contents(n_users: int, n_items: int, seed: int) -> ArtifactContents:
     """A model as large as a trained one; popular courses are taken by many."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     users, items = rng.standard_normal((n_users, SIZE), np.float32), rng.standard_normal((n_items, SIZE), np.float32)
     drawn = np.sort((n_items * rng.random((n_users, TAKEN)) ** 2).astype(np.int64), axis=1)
     kept = np.diff(drawn, axis=1, prepend=-1) > 0
@@ -365,6 +455,12 @@ def make_contents(n_users: int, n_items: int) -> ArtifactContents:
         cluster_time=0,
         data_fingerprint="",
     )
+
+
+def anonymous_mb(process: psutil.Process) -> float:
+    """What the process has for itself; the pages of a model's files are shared by all who serve it."""
+    lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) / 1e3
 
 
 def free_port() -> int:
