@@ -401,7 +401,9 @@ def scores_of(users: NDArray[np.float32], items: NDArray[np.float32]) -> Callabl
 def our_vectors(graph: BipartiteGraph, share: float) -> Vectors:
     """With the defaults, and fewer epochs."""
     default = TrainingConfig(device="cpu").recipe(graph.n_edges, graph.n_items)
-    chosen = TrainingConfig(device="cpu", epochs=max(1, round(share * default.epochs))).recipe(graph.n_edges, graph.n_items)
+    chosen = TrainingConfig(device="cpu", epochs=max(1, round(share * default.epochs))).recipe(
+        graph.n_edges, graph.n_items
+    )
     start = start_vectors(graph, chosen, Features.none(), Features.none())
     trained = fit(graph, start, chosen).embeddings
     return trained.user_vectors, trained.item_vectors
