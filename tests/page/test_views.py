@@ -63,7 +63,7 @@ def test_a_user_is_found_and_an_interaction_changes_the_list_at_once(watched: Wa
     before = listed(page)
     assert len(before) == 10
     expect(page.locator(".taken li")).not_to_have_count(0)
-    shares = [float(text.rstrip(" %")) for text in page.locator(".recs .rec > .bar .bar-label").all_inner_texts()]
+    shares = [float(text.strip("< %")) for text in page.locator(".recs .rec > .bar .bar-label").all_inner_texts()]
     assert sum(shares) == pytest.approx(100, abs=2)
     first = page.locator(f'.recs > li[data-course="{before[0]}"]')
     first.get_by_role("button", name=re.compile("^Took it")).click()
