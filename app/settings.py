@@ -102,7 +102,12 @@ class Settings(BaseSettings):
     l2_weight: NonNegativeFloat | None = Field(
         None, description="Weight of the squared length of layer-0 vectors; unset: by loss and number of interactions"
     )
-    seed: int = Field(0, ge=0, lt=2**63, description="Start of all randomness; equal seeds give equal models on CPU")
+    seed: int = Field(
+        0,
+        ge=0,
+        lt=2**63,
+        description="Start of all randomness; equal seeds give equal models on CPU, if the time budget suffices",
+    )
     interaction_weights: Weights = Field(
         {"view": 1.0, "like": 1.0, "enroll": 1.0, "complete": 1.0, "dislike": 0.0, "drop": 0.0},
         description="Accepted interaction types and their edge weights; 0 keeps a course out of graph and list",
@@ -157,8 +162,10 @@ def environment_name(field: str) -> str:
 def load_settings(**overrides: Any) -> Settings:
     """Settings from the environment, or from a file of the name in ``SECRETS``.
 
-    Raises SettingError that names the key, the value and what was wanted.
+    Raises SettingError that names the key, the value and what was wanted, and TypeError for an override of no setting.
     """
+    if strangers := overrides.keys() - Settings.model_fields.keys():
+        raise TypeError(f"no settings are called {sorted(strangers)}")
     try:
         settings = Settings(_secrets_dir=SECRETS if SECRETS.is_dir() else None, **overrides)
     except ValidationError as error:

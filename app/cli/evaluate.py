@@ -24,9 +24,7 @@ SHOWN = ("recall@10", "ndcg@10", "recall@20", "ndcg@20", "hit_rate@20", "mrr@20"
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else on standard output.")
 @click.option("--ordered", is_flag=True, help="The rows of a user stand in time order though they carry no times.")
 @click.option("--loss", type=click.Choice(["softmax", "hard_bpr", "bpr"]), help="Training loss.")
-@click.option(
-    "--filter", "filter_", type=click.Choice(["auto", "none", "ease", "gf_cf"]), help="Item filter beside it."
-)
+@click.option("--filter", type=click.Choice(["auto", "none", "ease", "gf_cf"]), help="Item filter beside it.")
 @click.option(
     "--time-budget",
     "time_budget_seconds",

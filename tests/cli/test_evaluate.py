@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from app.cli.dataset import read_dataset
 from app.cli.evaluate import evaluate_command
 from app.errors import DatasetError
+from app.settings import load_settings
 
 OPTIONS = ["--json", "--embedding-size", "8", "--epochs", "4", "--batch-size", "256", "--time-budget", "0"]
 
@@ -53,6 +54,36 @@ def test_the_report_has_the_model_beside_the_baselines(folder: Path) -> None:
     assert set(report["baselines"]) == {"popular", "item_cosine", "gf_cf", "ease"}
     assert {"recall@20", "ndcg@10", "mrr@20", "hit_rate@10", "coverage@20", "gini@20"} <= set(report["model"])
     assert {"config", "wall_seconds", "cpu_seconds", "peak_bytes"} <= set(report)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "name"),
+    [
+        ("--loss", "hard_bpr", "loss"),
+        ("--filter", "none", "filter"),
+        ("--time-budget", 1.5, "time_budget_seconds"),
+        ("--layers", 1, "n_layers"),
+        ("--embedding-size", 4, "embedding_size"),
+        ("--epochs", 1, "epochs"),
+        ("--batch-size", 300, "batch_size"),
+        ("--learning-rate", 0.01, "learning_rate"),
+        ("--l2-weight", 0.5, "l2_weight"),
+        ("--seed", 3, "seed"),
+        ("--device", "cpu", "device"),
+    ],
+)
+def test_every_option_arrives(folder: Path, option: str, value: object, name: str) -> None:
+    assert evaluated(folder, option, str(value))["config"][name] == value
+
+
+def test_without_a_filter_none_is_tried(folder: Path) -> None:
+    report = evaluated(folder, "--filter", "none", "--time-budget", "20")
+    assert {trial["item_filter"] for trial in report["trials"]} == {"none"}
+
+
+def test_an_override_of_no_setting_is_a_mistake() -> None:
+    with pytest.raises(TypeError, match="filter_"):
+        load_settings(filter_="none")
 
 
 def test_nothing_is_chosen_on_the_test_rows(folder: Path) -> None:
