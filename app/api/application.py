@@ -52,6 +52,7 @@ ROUTERS = (
 TRAINING_SETTINGS = (
     *("embedding_size", "n_layers", "combination", "loss", "epochs"),
     *("batch_size", "learning_rate", "l2_weight", "seed", "device"),
+    *("filter", "time_budget_seconds", "ease_items"),
 )
 
 

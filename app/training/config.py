@@ -28,6 +28,10 @@ class Recipe:
     against the mean loss.  n_negatives: size of the pool, for softmax.  warm_up: steps in which the learning rate
     rises.  decay: whether it then falls linearly to 0.  mask: whether a batch's own edges are left out of its
     propagation.  start, start_rms: layer 0 of nodes without content, and its size where it is spectral.
+    parameters: whether users have a layer 0 of their own; else it is 0, and they are what their items make them.
+    half: propagate in bfloat16 while training on a CPU.
+    item_filter, filter_l2, filter_weight: closed-form filter beside the vectors, the regularisation of EASE, and how
+    much the filter counts against the vectors, both at a standard deviation of 1.
     """
 
     embedding_size: int

@@ -55,6 +55,7 @@ class Trainer:
         self._rng = np.random.default_rng(recipe.seed)
         adjacency = normalised_adjacency(graph)
         self._propagate = Propagation(adjacency, recipe.n_layers, recipe.combination, self.device)
+        self._half = recipe.half and self.device.type == "cpu"  # on CUDA it was never measured
         self._reverse = reverse_positions(graph)
         self._objective: Objective[Any] = OBJECTIVES[recipe.loss](graph, recipe, self.device)
         self._layer0 = torch.tensor(initial, device=self.device)
@@ -129,7 +130,7 @@ class Trainer:
     def _step(self, edges: Rows) -> Tensor:
         batch = self._objective.draw(edges, self._rng)
         with self._propagate.without(self._own_entries(edges)):
-            propagate = self._propagate.half if self._recipe.half else self._propagate
+            propagate = self._propagate.half if self._half else self._propagate
             loss, gradient = self._objective.loss(propagate(self._layer0), batch)  # gradient: (N, D)
             gradient = propagate(gradient)  # P is symmetric
         self._objective.add_l2(gradient, self._layer0, batch)

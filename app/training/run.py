@@ -12,6 +12,7 @@ from app.domain.content import ContentMap
 from app.domain.embeddings import Embeddings
 from app.domain.interactions import Snapshot
 from app.domain.item_filter import ItemFilter
+from app.errors import CancelledError
 from app.graph.bipartite import BipartiteGraph
 from app.graph.content import Content, LearnEncoder, contents_of, with_content
 from app.training.baselines import ClosedForms, closed_forms
@@ -67,9 +68,15 @@ def train(
         return _model(final, graph, recipe, began, nodes)
 
     count = _Counting(on_epoch, began)
+
+    def judged(scores: Scores) -> Metrics:
+        if should_stop is not None and should_stop():  # each of them may take many seconds
+            raise CancelledError("the run was cancelled")
+        return evaluate(scores, parts)
+
     forms = closed_forms(
         parts.train,
-        lambda scores: evaluate(scores, parts),
+        judged,
         filters=("ease", "gf_cf") if config.filter == "auto" else (config.filter,),
         ease_l2=ease_weights(parts.train, config),
         rng=np.random.default_rng(config.seed),

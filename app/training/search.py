@@ -174,9 +174,8 @@ class _Search:
         finalists = ranking[: 1 + max(0, min(FINALISTS - 1, int(room / full)))]
         for count, place in enumerate(finalists):
             self._ahead = (len(finalists) - count + longer) * usual.epochs
-            if not self._lasts_too_long(
-                (2 if count else 1.5) * full
-            ):  # the first one matters more than the last minute
+            # the first one matters more than the last minute
+            if not self._lasts_too_long((2 if count else 1.5) * full):
                 yield self._recipe(**looks[place])
         room -= full * (len(finalists) - 1)
         times, self._ahead = LONGER / usual.embedding_size, usual.epochs

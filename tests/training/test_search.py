@@ -5,10 +5,12 @@ import pytest
 from numpy.typing import NDArray
 
 from app.domain.interactions import Features, Snapshot
+from app.errors import CancelledError
 from app.graph.bipartite import BipartiteGraph
 from app.training.baselines import closed_forms
 from app.training.config import Recipe, TrainingConfig
 from app.training.evaluate import evaluate, model_scores
+from app.training.fit import fit
 from app.training.run import scores_of, train
 from app.training.search import Choice, choose, ease_weights
 from app.training.split import Split, split
@@ -61,13 +63,34 @@ def test_a_remembered_recipe_is_taken() -> None:
     choice = chosen(parts_of(tastes()), CONFIG, l2_weight=0.01, parameters="items", n_layers=1)
     (trial,) = choice.trials
     assert (trial.recipe.parameters, trial.recipe.n_layers) == ("items", 1)
-    assert not choice.fitted.embeddings.user_vectors[parts_of(tastes()).train.user_degrees == 0].any()
+    assert choice.fitted.embeddings.own_weight == 0.0
 
 
 def test_the_same_data_choose_the_same() -> None:
     first, second = (chosen(parts_of(tastes()), CONFIG) for _ in range(2))
     assert first.best.recipe == second.best.recipe
     assert [trial.score for trial in first.trials] == [trial.score for trial in second.trials]
+
+
+def test_a_recipe_whose_vectors_vanish_is_not_chosen() -> None:
+    """Its ranking may be good by luck, so the score it is compared by is 0."""
+    parts = parts_of(tastes())
+    vanished = chosen(parts, replace(CONFIG, epochs=100), l2_weight=1.0).best
+    assert (vanished.score, vanished.recipe.item_filter) == (0.0, "none")
+    assert vanished.alone > 0.0
+    usual = chosen(parts, replace(CONFIG, time_budget_seconds=0)).best
+    assert usual.score >= usual.alone > 0.0
+
+
+def test_closed_forms_are_broken_off_by_a_cancelled_run() -> None:
+    judged: list[bool] = []
+
+    def should_stop() -> bool:
+        judged.append(True)
+        return len(judged) > 1
+
+    with pytest.raises(CancelledError):
+        train(tastes(), WEIGHTS, CONFIG, should_stop=should_stop, on_epoch=lambda *_: pytest.fail("an epoch was done"))
 
 
 def test_without_a_filter_there_is_none() -> None:
@@ -97,8 +120,6 @@ def _unseen_of_own_group(graph: BipartiteGraph) -> tuple[NDArray[np.int32], NDAr
 def test_users_without_a_layer_of_their_own_are_what_their_items_make_them() -> None:
     graph = random_graph(n_items=20)
     recipe = replace(CONFIG.recipe(graph.n_edges, graph.n_items), parameters="items", n_layers=1, half=False)
-    from app.training.fit import fit
-
     made = fit(graph, start(graph, recipe), recipe).embeddings
     weights = graph.user_items.toarray()
     degrees = np.sqrt(np.outer(graph.user_degrees, graph.item_degrees))

@@ -5,6 +5,7 @@ import asyncio
 from fastapi import APIRouter, Request, Response
 from starlette.exceptions import HTTPException
 
+from app.api.compression import accepts_gzip
 from app.api.page import PageFile, PageFiles
 
 router = APIRouter(include_in_schema=False)
@@ -73,5 +74,5 @@ async def _respond(request: Request, name: str, policy: str) -> Response:
 
 
 def _packed(request: Request, file: PageFile) -> bytes:
-    accepted = [part.strip() for part in request.headers.get("accept-encoding", "").split(",")]
-    return file.packed if file.packed is not None and "gzip" in accepted else file.content
+    accepted = accepts_gzip(request.headers.get("accept-encoding", "").encode("latin-1"))
+    return file.packed if file.packed is not None and accepted else file.content

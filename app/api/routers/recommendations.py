@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Query, Request, Response
 from starlette.responses import StreamingResponse
 
+from app.api import examples
 from app.api.answers import document, items_json, json_response, list_response
 from app.api.dependencies import CourseId, Services, UserId, get_services
 from app.api.lists import ListRoute, to_options
@@ -29,23 +30,6 @@ router = APIRouter(tags=["recommendations"], route_class=ListRoute)
 DEFAULTS, NOBODY = RecommendationOptions(), AnonymousOptions()
 NDJSON = "application/x-ndjson"
 CHUNK_BYTES = 2**16  # of a batch, sent at once
-EXAMPLE = {
-    "user_id": "ada",
-    "model_id": "m-000012",
-    "source": "model",
-    "generated_at": "2026-11-24T10:00:00Z",
-    "recommendation_id": "r-000012-7f2b5c0d9e1a4b3c",
-    "percent_over": "recommended",
-    "items": [
-        {
-            **{"course_id": "python", "rank": 1, "score": 1.0312, "percent": 100.0},
-            "because": [
-                {"course_id": "statistics", "contribution": 0.61, "percent": 59.2},
-                {"course_id": None, "contribution": 0.4212, "percent": 40.8},
-            ],
-        }
-    ],
-}
 OPTIONS = {"n": 5, "category": ["Programming"], "exclude": ["python"], "explain": True}
 SOMEBODY = {"course_ids": ["python"], "interests": {"statistics": 1.0}, "n": 5}
 BATCH = {"user_ids": ["ada", "bob"], "n": 5}
@@ -57,7 +41,7 @@ LIST: dict[int | str, dict[str, Any]] = {
     200: {
         "model": RecommendationList,
         "description": "Courses, best first",
-        "content": {"application/json": {"example": EXAMPLE}},
+        "content": {"application/json": {"example": examples.LIST}},
         "headers": TAGGED,
     },
 }
