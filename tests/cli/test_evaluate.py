@@ -22,7 +22,7 @@ def write(path: Path, rows: Iterable[tuple[object, ...]], header: str = "user_id
         csv.writer(file).writerows(rows)
 
 
-def groups(users: int = 120, items: int = 60) -> list[tuple[str, str, str, str]]:
+def groups(users: int = 300, items: int = 60) -> list[tuple[str, str, str, str]]:
     """Six groups of users, each with ten items of its own, of which a user takes eight."""
     return [
         (f"u{user}", f"i{(user + k) % 10 + 10 * (user % 6)}", "", "")
@@ -92,6 +92,8 @@ def test_nothing_is_chosen_on_the_test_rows(folder: Path) -> None:
     write(folder / "interactions_test.csv.gz", [("u0", "i59", "", ""), ("nobody", "nothing", "", "")])
     second = evaluated(folder, "--time-budget", "60")
     assert first["model"] != second["model"]
+    assert first["validation"]["held_out"] >= 100
+    assert len(first["trials"]) > 1
     for part in ("config", "validation"):
         assert first[part] == second[part]
     timeless = [[{**trial, "seconds": 0} for trial in report["trials"]] for report in (first, second)]
