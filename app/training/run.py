@@ -17,6 +17,8 @@ from app.graph.bipartite import BipartiteGraph
 from app.graph.content import Content, LearnEncoder, contents_of, with_content
 from app.training.baselines import ClosedForms, closed_forms
 from app.training.blend import FilterKind, filter_matrix, matrix_scores, plus, strengthened, unit_weight
+from app.training.calibrate import divided
+from app.training.calibrate import temperature as fitting_temperature
 from app.training.checkpoint import Checkpoints
 from app.training.collapse import check_not_collapsed
 from app.training.config import Recipe, TrainingConfig
@@ -91,7 +93,8 @@ def train(
         should_stop=should_stop,
         checkpoints=checkpoints,
     )
-    metrics = {"model": _judged(choice, parts, forms, nodes), **forms.metrics}
+    chosen = _chosen_scores(choice, parts, forms, nodes)
+    metrics = {"model": evaluate(chosen, parts), **forms.metrics}
     best = choice.best
     final = fit(
         graph,
@@ -111,6 +114,7 @@ def train(
         parts=parts,
         metrics=metrics,
         choice=choice,
+        temperature=fitting_temperature(chosen, parts),
         ease_l2=forms.ease_l2,
     )
 
@@ -131,15 +135,15 @@ def judge(metrics: Mapping[str, Metrics]) -> Verdict:
     return Verdict(False, f"NDCG@20 is only {model:.4f} on held-out interactions, most-popular has {popular:.4f}")
 
 
-def _judged(choice: Choice, parts: Split, forms: ClosedForms, nodes: "_Nodes") -> Metrics:
-    """The chosen model, filter and all, on the held-out interactions."""
+def _chosen_scores(choice: Choice, parts: Split, forms: ClosedForms, nodes: "_Nodes") -> Scores:
+    """Of the chosen model, filter and all, as it is without the held-out interactions."""
     embeddings, _ = nodes.placed(choice.fitted.embeddings, parts.train)
     own, recipe = model_scores(embeddings), choice.best.recipe
     if recipe.item_filter == "none":
-        return evaluate(own, parts)
+        return own
     added = matrix_scores(parts.train, forms.filters[FilterKind(recipe.item_filter, recipe.filter_l2)])
     unit = unit_weight(own, added, np.unique(parts.held_users))
-    return evaluate(plus(own, added, recipe.filter_weight * unit), parts)
+    return plus(own, added, recipe.filter_weight * unit)
 
 
 def _filter(embeddings: Embeddings, graph: BipartiteGraph, recipe: Recipe) -> ItemFilter | None:
@@ -211,11 +215,13 @@ def _model(
     parts: Split | None = None,
     metrics: Mapping[str, Metrics] = MappingProxyType({}),
     choice: Choice | None = None,
+    temperature: float = 1.0,
     ease_l2: float | None = None,
 ) -> TrainedModel:
     unjudged = Verdict(True, f"not judged: {LEAST_HELD_OUT} interactions to hold out are needed, and there were fewer")
     check_not_collapsed(final)
-    embeddings, content_map = nodes.placed(final.embeddings, graph)
+    # before words and filter are brought in, which take their measure from the vectors
+    embeddings, content_map = nodes.placed(divided(final.embeddings, temperature), graph)
     return TrainedModel(
         embeddings=embeddings,
         content=content_map,
