@@ -79,7 +79,7 @@ def evaluate_folder(folder: Path, settings: Settings, *, ordered: bool = False) 
         "data": {"folder": folder.name, **_counts(dataset)},
         "model": test_metrics(dataset, scores_of(model), model.graph),
         "baselines": {name: others.get(name) for name in BASELINES},
-        "config": {**config.as_dict(), **model.recipe.as_dict(), "epochs": model.epochs, "steps": model.steps},
+        "config": {**config.as_dict(), **model.recipe.as_dict(), "steps": model.steps},
         "validation": {"split": model.split, "held_out": model.n_held_out, **model.metrics},
         "trials": list(model.trials),
         "wall_seconds": round(wall_seconds, 2),

@@ -16,6 +16,7 @@ class Embeddings:
     the user's edges, n_ui = w_ui / sqrt(d_u d_i).  item_messages: (I, D) float32, of layers 0..K-1 the sum that
     ``item_vectors`` has of layers 0..K; own_weight: weight of layer 0, 1 for `sum` and 1 / (K + 1) for `mean`.
     None: users cannot be folded in and lists not be explained.  own_weight is 0 where users have no layer 0.
+    initial_user: (U, D) float32, the trained layer 0 of the users, from which a later fit may start; None: not kept.
     """
 
     user_vectors: NDArray[np.float32]
@@ -23,3 +24,4 @@ class Embeddings:
     initial_item: NDArray[np.float32]
     item_messages: NDArray[np.float32] | None = None
     own_weight: float = 1.0
+    initial_user: NDArray[np.float32] | None = None

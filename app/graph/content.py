@@ -112,35 +112,42 @@ def learn_encoder(words: Words, size: int, seed: int) -> Encoder | None:
 
 
 def with_content(
-    embeddings: Embeddings, graph: BipartiteGraph, items: Content | None, users: Content | None = None
+    embeddings: Embeddings,
+    graph: BipartiteGraph,
+    items: Content | None,
+    users: Content | None = None,
+    more: NDArray[np.float32] | None = None,
 ) -> tuple[Embeddings, ContentMap | None]:
     """Vectors of little-known nodes taken from their content; and the regression for courses that are newer.
 
     The score stays e_u . e_i, and e_u the sum that fold-in and explanation take it for: of an item with an edge the
     vector alone changes.  An item without one also gets the layer 0 and the messages of items like it, as they would be
     with the first edge; a user without an edge gets a vector, or zeros when nothing is known.
+    more: (I, D), what an item's vector would have to be longer by to stand for all that is added to its scores beside
+    the inner product; nothing else stands for it where the graph says nothing.
     """
+    targets = embeddings.item_vectors if more is None else embeddings.item_vectors + more
     if items is not None:
-        embeddings = _with_items(embeddings, graph, items)
+        embeddings = _with_items(embeddings, graph, items, targets)
     embeddings = _with_users(embeddings, graph, users)
     content_map = None
     if items is not None and items.encoder is not None:
         encoded = items.of_words()
         known = _well_known(graph.user_items.indices, encoded)
         if len(known) >= LEAST_NODES:
-            content_map = ContentMap(
-                items.encoder, *_regression(encoded[known], embeddings.item_vectors[known], STRETCH)
-            )
+            content_map = ContentMap(items.encoder, *_regression(encoded[known], targets[known], STRETCH))
     return embeddings, content_map
 
 
-def _with_items(embeddings: Embeddings, graph: BipartiteGraph, content: Content) -> Embeddings:
+def _with_items(
+    embeddings: Embeddings, graph: BipartiteGraph, content: Content, targets: NDArray[np.float32]
+) -> Embeddings:
     counts = np.bincount(graph.user_items.indices, minlength=graph.n_items)
     known = _well_known(graph.user_items.indices, content.values)
     little = np.flatnonzero((counts <= LITTLE_KNOWN) & content.values.any(axis=1))
     if len(known) < LEAST_NODES or not len(little):
         return embeddings
-    weights, offset = _regression(content.values[known], embeddings.item_vectors[known], STRETCH)
+    weights, offset = _regression(content.values[known], targets[known], STRETCH)
     item_vectors = embeddings.item_vectors.copy()
     item_vectors[little] = content.values[little] @ weights + offset
     bare = little[counts[little] == 0]

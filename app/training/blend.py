@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from app.domain.embeddings import Embeddings
 from app.domain.item_filter import ItemFilter
 from app.graph.bipartite import BipartiteGraph
 from app.training.config import Filter
@@ -79,6 +80,17 @@ def strengthened(matrix: csr_array, strength: float) -> ItemFilter | None:
         return None
     values = (matrix.data * strength).astype(np.float32)
     return ItemFilter(matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32), values)
+
+
+def linear_image(matrix: csr_array, embeddings: Embeddings, graph: BipartiteGraph) -> NDArray[np.float32]:
+    """Item vectors G whose inner products with the users' come nearest to the filter's scores, (I, D).
+
+    Least squares over all users: (E'E)^-1 E'R F.
+    """
+    users = embeddings.user_vectors.astype(np.float64)
+    sent = matrix.T @ (taken_items(graph).T @ users)  # (I, D)
+    image: NDArray[np.float32] = (sent @ np.linalg.pinv(users.T @ users, hermitian=True)).astype(np.float32)
+    return image
 
 
 def filter_matrix(item_filter: ItemFilter) -> csr_array:

@@ -5,7 +5,7 @@ Ranking does not mind the length of vectors, in which recipes differ a great dea
 items gives the held-out ones the highest likelihood.
 """
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 from scipy.optimize import minimize_scalar
@@ -43,11 +43,7 @@ def temperature(scores: Scores, split: Split) -> float:
 def divided(embeddings: Embeddings, by: float) -> Embeddings:
     """The same model with all its scores divided: all vectors by the root, so that those of folded-in users are too."""
     root = np.float32(np.sqrt(by))
-    messages = embeddings.item_messages
+    tables = {field.name: getattr(embeddings, field.name) for field in fields(Embeddings)}
     return replace(
-        embeddings,
-        user_vectors=embeddings.user_vectors / root,
-        item_vectors=embeddings.item_vectors / root,
-        initial_item=embeddings.initial_item / root,
-        item_messages=None if messages is None else messages / root,
+        embeddings, **{name: table / root for name, table in tables.items() if isinstance(table, np.ndarray)}
     )

@@ -1,6 +1,6 @@
 """Hyper-parameters of a run: what a person may set, and what follows from that and the data."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 Combination = Literal["sum", "mean"]
@@ -14,6 +14,7 @@ DEFAULT_LAYERS = 3
 BPR_BATCH = 2048  # the papers'
 MOST_STEPS = 50  # in an epoch: a step costs the whole graph, whatever its batch
 SMALL = 100_000  # edges, below which softmax takes smaller batches and more L2
+GOING_ON = 0.5  # of epochs, learning rate and warm-up, when vectors learn on
 STEPS = 200  # in a run, but for `bpr`
 MANY_ITEMS = 10_000  # from here on vectors are longer, since there is more to tell apart
 NEGATIVES_SHARE = 64  # of the catalogue, one in so many, is the hardest negative sought among: of more, it is often an
@@ -59,6 +60,15 @@ class Recipe:
     def as_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
         return asdict(self)
+
+    def going_on(self, epochs: int) -> "Recipe":
+        """To learn more from vectors that have learned so many epochs; where the learning rate decays."""
+        return replace(
+            self,
+            epochs=max(1, round(GOING_ON * epochs)),
+            learning_rate=GOING_ON * self.learning_rate,
+            warm_up=round(GOING_ON * self.warm_up),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,4 +165,4 @@ class TrainingConfig:
 
 def epochs_of(steps: int, n_edges: int, batch_size: int) -> int:
     """Passes over the edges that have about so many steps, at least one."""
-    return -(-steps // -(-max(n_edges, 1) // batch_size))
+    return max(1, round(steps / -(-max(n_edges, 1) // batch_size)))

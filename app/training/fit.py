@@ -161,15 +161,15 @@ class Trainer:
             raise DivergedError(f"the vectors overflow after {self.steps} steps; a smaller learning rate may help")
         u = self._graph.n_users
         # clone: the trainer goes on writing into layer 0, and without layers the vectors are layer 0
-        parts = vectors[:u], vectors[u:], self._layer0[u:], messages[u:]
-        user_vectors, item_vectors, initial_item, item_messages = (part.clone().cpu().numpy() for part in parts)
-        return Embeddings(
-            user_vectors=user_vectors,
-            item_vectors=item_vectors,
-            initial_item=initial_item,
-            item_messages=item_messages,
-            own_weight=0.0 if len(self._fixed) else self._propagate.own_weight,
-        )
+        parts = {
+            "user_vectors": vectors[:u],
+            "item_vectors": vectors[u:],
+            "initial_user": self._layer0[:u],
+            "initial_item": self._layer0[u:],
+            "item_messages": messages[u:],
+        }
+        own_weight = 0.0 if len(self._fixed) else self._propagate.own_weight
+        return Embeddings(**{name: part.clone().cpu().numpy() for name, part in parts.items()}, own_weight=own_weight)
 
 
 def fit(

@@ -1,7 +1,7 @@
 """What a run gives back."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from app.domain.content import ContentMap
@@ -43,6 +43,19 @@ class FitResult:
         return len(self.losses)
 
 
+def after(first: FitResult, then: FitResult) -> FitResult:
+    """A fit that started from another's vectors, as one."""
+    return replace(
+        then,
+        losses=first.losses + then.losses,
+        steps=first.steps + then.steps,
+        seconds=first.seconds + then.seconds,
+        epochs_done=first.epochs_done + then.epochs_done,
+        score=first.score,
+        validation=first.validation,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """Whether the model may be published, and why: a sentence for people."""
@@ -59,7 +72,8 @@ class TrainedModel:
     metrics: {"model": {...}, "popular": {...}, "item_cosine": {...}, "gf_cf": {...}, "ease": {...}}, each with
     recall@10, recall@20, ndcg@10, ...; empty when too little could be held out, and without those baselines that cost
     too much.  split: "time", "random" or "none".
-    losses, epochs, steps and fit_seconds are those of the published vectors; seconds are of the whole run.
+    losses, epochs, steps and fit_seconds are those of the published vectors, from the trial that they went on from;
+    seconds are of the whole run.
     ease_l2: the regularisation with which EASE did best on what was held out; None: it was not tried.
     content: vectors of courses that are newer than the model, None when there is too little to learn from.
     validation: epochs and NDCG@20 after them on the held-out interactions, in the trial that was chosen.

@@ -19,7 +19,7 @@ from app.graph.bipartite import BipartiteGraph
 from app.training.blend import FilterKind, kept_scores, unit_weight
 from app.training.checkpoint import Checkpoints
 from app.training.collapse import collapsed
-from app.training.config import DEFAULT_LAYERS, MANY_ITEMS, STEPS, Recipe, TrainingConfig, epochs_of
+from app.training.config import DEFAULT_LAYERS, GOING_ON, MANY_ITEMS, STEPS, Recipe, TrainingConfig, epochs_of
 from app.training.evaluate import METRIC, Scores, evaluate, model_scores, sweep
 from app.training.fit import fit
 from app.training.result import FitResult, ShouldStop
@@ -36,15 +36,16 @@ SHORT_STEPS = 60  # of a first look; what is best after them is among the best a
 L2_WEIGHTS = (0.02, 0.05, 0.1, 0.01)  # none suits all data, and nothing else matters as much; the likeliest first
 ITEMS_ONLY = {"parameters": "items", "n_layers": 1, "l2_weight": 1e-3}  # where users are many and short
 LONGER = 128  # numbers in a vector, tried where the usual is 64
-FINALISTS = 2  # of the first rung that are trained at full length
-EASE_L2, EASE_L2_OF_MANY = (20.0, 200.0, 1000.0), (200.0, 1000.0)
-EASE_MANY = 3_000  # items from which one matrix less is tried: they take seconds each
+FINALISTS = 3  # of the first rung that are trained at full length
+EASE_L2, EASE_L2_OF_MANY = (20.0, 50.0, 100.0, 200.0, 400.0, 1000.0, 2000.0), (200.0, 1000.0)
+EASE_MANY = 3_000  # items from which fewer matrices are tried: they take seconds each
 FILTER_WEIGHTS = (0.05, 0.1, 0.2, 0.4, 0.7, 1.0, 2.0, 4.0, 10.0)  # every second first, then those beside the best
 VALIDATION_USERS, VALIDATION_USERS_OF_MANY = 3_000, 1_500  # a standard error of a percent or so, for a second
 # Of a step on two cores of 2023, for planning: seconds an edge, layer and number; a pair of the batch and number; and
 # a number of a node's vector.
-EDGE_SECONDS, PAIR_SECONDS, NODE_SECONDS = 2.5e-10, 2e-8, 1e-9
-FITTING_SHARE = 0.8  # of the budget; the rest goes to closed forms and judging
+EDGE_SECONDS, PAIR_SECONDS, NODE_SECONDS = 2.2e-10, 2e-8, 1e-9
+FITTING_SHARE = 0.7  # of the budget; the rest goes to closed forms and judging
+FAVOUR = 1.02  # by which another recipe has to beat the usual one in short runs, which like less L2 than long ones do
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,7 @@ def choose(
     filters: Mapping[FilterKind, csr_array],
     *,
     remembered: Mapping[str, Any] | None = None,
+    began: float | None = None,
     on_epoch: OnTrialEpoch | None = None,
     should_stop: ShouldStop | None = None,
     checkpoints: Checkpoints | None = None,
@@ -96,9 +98,10 @@ def choose(
     """Try recipes, each with every filter, on the held-out part.
 
     filters: of the graph without that part.  remembered: fields of a recipe that was chosen before; only it is tried
-    then.  Raises what ``fit`` raises.
+    then.  began: when the time budget did, by ``time.perf_counter``; None: now.  Raises what ``fit`` raises.
     """
-    return _Search(parts, start, config, filters, (on_epoch, should_stop, checkpoints)).run(remembered)
+    began = time.perf_counter() if began is None else began
+    return _Search(parts, start, config, filters, began, (on_epoch, should_stop, checkpoints)).run(remembered)
 
 
 def ease_weights(graph: BipartiteGraph, config: TrainingConfig) -> tuple[float, ...]:
@@ -122,10 +125,10 @@ class _Search:
         start: Start,
         config: TrainingConfig,
         filters: Mapping[FilterKind, csr_array],
+        began: float,
         hooks: tuple[OnTrialEpoch | None, ShouldStop | None, Checkpoints | None],
     ) -> None:
-        self._began = time.perf_counter()
-        self._start, self._config = start, config
+        self._start, self._config, self._began = start, config, began
         self._on_epoch, self._should_stop, self._checkpoints = hooks
         self._graph = parts.train
         many = self._graph.n_items > MANY_ITEMS
@@ -154,8 +157,9 @@ class _Search:
 
         At least one full run, and the time of the last fit on all interactions, are set aside.
         """
-        full, short = self._seconds(usual), self._seconds(usual) * SHORT_STEPS / STEPS
-        room = FITTING_SHARE * self._config.time_budget_seconds - 2 * full
+        full, short = self._seconds(usual), self._seconds(self._shortened(usual))
+        last = GOING_ON * full
+        room = FITTING_SHARE * self._config.time_budget_seconds - full - last
         looks = [*self._first_looks()][: max(0, int(room / short))]
         if len(looks) < 2:  # nothing to choose from
             yield usual
@@ -163,24 +167,33 @@ class _Search:
         longer = self._config.embedding_size is None and usual.embedding_size < LONGER
         full_ones = FINALISTS + longer + 1  # the last fit too
         for place, changes in enumerate(looks):
-            if place and self._lasts_too_long(short + 2 * full):
+            if place and self._lasts_too_long(short + full + last):
                 looks = looks[:place]
                 break
             recipe = self._shortened(self._recipe(**changes))
             self._ahead = (len(looks) - place - 1) * recipe.epochs + full_ones * usual.epochs
             yield recipe
         room -= len(looks) * short
-        ranking = sorted(range(len(self._trials)), key=lambda k: -self._trials[k].score)
+        scores = [trial.score * (1 if place else FAVOUR) for place, trial in enumerate(self._trials)]
+        ranking = sorted(range(len(scores)), key=lambda place: -scores[place])
         finalists = ranking[: 1 + max(0, min(FINALISTS - 1, int(room / full)))]
+        at_length: dict[int, float] = {}
         for count, place in enumerate(finalists):
             self._ahead = (len(finalists) - count + longer) * usual.epochs
             # the first one matters more than the last minute
-            if not self._lasts_too_long((2 if count else 1.5) * full):
+            if not self._lasts_too_long(full + last if count else full):
                 yield self._recipe(**looks[place])
+                at_length[place] = self._trials[-1].score
         room -= full * (len(finalists) - 1)
         times, self._ahead = LONGER / usual.embedding_size, usual.epochs
-        if longer and room > full * times and not self._lasts_too_long(2 * times * full):
-            yield self._recipe(**looks[finalists[0]] | {"embedding_size": LONGER})
+        if (
+            at_length
+            and longer
+            and room > full * times + last * (times - 1)
+            and not self._lasts_too_long(times * (full + last))
+        ):
+            best = max(at_length, key=lambda place: at_length[place])
+            yield self._recipe(**looks[best] | {"embedding_size": LONGER})
 
     def _first_looks(self) -> Iterator[dict[str, Any]]:
         if self._config.l2_weight is None:

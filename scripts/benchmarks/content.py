@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from app.domain.courses import CourseFacts
-from app.domain.embeddings import Embeddings
 from app.domain.interactions import Features, Snapshot
 from app.domain.vocabulary import Vocabulary
 from app.domain.words import TEXT_CHARACTERS, words_of_courses
-from app.training.config import TrainingConfig
-from app.training.run import train
+from app.training.config import FilterWish, Loss, TrainingConfig
+from app.training.evaluate import Scores
+from app.training.run import scores_of, train
 
 HIDDEN_SHARE, HELD_OUT_SHARE = 0.1, 0.2
 USERS = 3_000  # asked
@@ -47,10 +47,11 @@ class Trial:
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--seed", default=0, help="Of the hidden courses.")
 @click.option("--loss", type=click.Choice(["softmax", "bpr"]), default="softmax")
-def main(folder: Path, seed: int, loss: str) -> None:
+@click.option("--filter", "wish", type=click.Choice(["auto", "none", "ease", "gf_cf"]), default="auto")
+def main(folder: Path, seed: int, loss: Loss, wish: FilterWish) -> None:
     """Measure on the data set in FOLDER."""
     trial = prepare(folder, seed)
-    config = TrainingConfig(loss="bpr" if loss == "bpr" else "softmax")
+    config = TrainingConfig(loss=loss, filter=wish)
     print(f"{folder.name}: {trial.hidden.sum()} of {len(trial.hidden)} courses hidden")
     heads = f"first {FIRST} of {CANDIDATES}", f"recall@{TOP}", f"others @{TOP}", "share of lists"
     print(f"{'':24}" + "{:>16}{:>12}{:>12}{:>16}".format(*heads))
@@ -104,12 +105,12 @@ def prepare(folder: Path, seed: int) -> Trial:
     )
 
 
-def fit(snapshot: Snapshot, config: TrainingConfig) -> Embeddings:
-    """The vectors that a run would publish."""
-    return train(snapshot, {"enroll": 1.0}, config).embeddings
+def fit(snapshot: Snapshot, config: TrainingConfig) -> Scores:
+    """The scores that a run would publish."""
+    return scores_of(train(snapshot, {"enroll": 1.0}, config))
 
 
-def measure(trial: Trial, vectors: Embeddings) -> tuple[float, float, float, float]:
+def measure(trial: Trial, score: Scores) -> tuple[float, float, float, float]:
     """Hits among hidden courses; recall of hidden and of other courses; share of hidden ones in lists."""
     rng = np.random.default_rng(1)
     pool = np.flatnonzero(trial.hidden)
@@ -118,10 +119,10 @@ def measure(trial: Trial, vectors: Embeddings) -> tuple[float, float, float, flo
         taken = trial.of_hidden[1][trial.of_hidden[0] == user]
         free = np.setdiff1d(pool, taken)
         candidates = np.concatenate([[item], rng.choice(free, min(CANDIDATES - 1, len(free)), replace=False)])
-        scores = vectors.item_vectors[candidates] @ vectors.user_vectors[user]
+        scores = score(np.array([user]))[0, candidates]
         hits.append((scores[1:] >= scores[0]).sum() < FIRST)
-    recall_hidden, lists = _recall(trial, vectors, trial.of_hidden, rng)
-    recall_others, _ = _recall(trial, vectors, trial.of_others, rng)
+    recall_hidden, lists = _recall(trial, score, trial.of_hidden, rng)
+    recall_others, _ = _recall(trial, score, trial.of_others, rng)
     return float(np.mean(hits)), recall_hidden, recall_others, float(trial.hidden[lists].mean())
 
 
@@ -131,14 +132,14 @@ def _sample(pairs: tuple[Rows, Rows], rng: np.random.Generator) -> tuple[Rows, R
 
 
 def _recall(
-    trial: Trial, vectors: Embeddings, pairs: tuple[Rows, Rows], rng: np.random.Generator
+    trial: Trial, score: Scores, pairs: tuple[Rows, Rows], rng: np.random.Generator
 ) -> tuple[float, NDArray[np.int64]]:
     """Mean share of a user's wanted courses in the list, at most TOP counted; and the lists, (users, TOP)."""
     snapshot = trial.snapshot
     n_users, n_items = len(snapshot.users), len(snapshot.items)
     users = np.unique(pairs[0])
     users = users if len(users) <= USERS else np.sort(rng.choice(users, USERS, replace=False))
-    scores = vectors.user_vectors[users] @ vectors.item_vectors.T
+    scores = score(users)
     ones = np.ones(len(snapshot.user_rows), np.bool_)
     seen = csr_array((ones, (snapshot.user_rows, snapshot.item_rows)), shape=(n_users, n_items))[users]
     scores[np.repeat(np.arange(len(users)), np.diff(seen.indptr)), seen.indices] = -np.inf

@@ -130,6 +130,16 @@ def test_only_little_known_items_change_and_the_regression_speaks_for_them() -> 
     np.testing.assert_array_equal(placed.item_messages[1], vectors.item_messages[1])
 
 
+def test_what_else_is_added_to_scores_is_told_by_content_too() -> None:
+    graph, vectors = graph_and_vectors()
+    more = np.random.default_rng(3).normal(size=(N_ITEMS, SIZE)).astype(np.float32)
+    placed, _ = with_content(vectors, graph, Content(linear_content(vectors.item_vectors + more)), more=more)
+    mean = (vectors.item_vectors + more)[2:].mean(axis=0)
+    wanted = mean + STRETCH * ((vectors.item_vectors + more)[:2] - mean)
+    np.testing.assert_allclose(placed.item_vectors[:2], wanted, atol=0.05)
+    np.testing.assert_array_equal(placed.item_vectors[2:], vectors.item_vectors[2:])
+
+
 def test_users_without_an_edge_get_a_vector_or_zeros() -> None:
     graph, vectors = graph_and_vectors()
     placed, _ = with_content(vectors, graph, None, Content(linear_content(vectors.user_vectors)))

@@ -6,7 +6,7 @@ from app.domain.embeddings import Embeddings
 from app.graph.bipartite import BipartiteGraph
 from app.training.baselines import item_cosine_scores, popular_scores
 from app.training.evaluate import evaluate, model_scores
-from app.training.split import Split, split, times_tell
+from app.training.split import MOST_HELD_OUT, RANDOM_SHARE, Split, split, times_tell
 from tests.support.graphs import random_graph
 
 HOUR = 3_600_000
@@ -108,3 +108,20 @@ def test_a_random_split_leaves_every_user_an_edge(seed: int) -> None:
     assert ((np.diff(parts.train.user_items.indptr) > 0) == (np.diff(graph.user_items.indptr) > 0)).all()
     assert parts.train.n_edges + len(parts.held_users) == graph.n_edges
     assert 0 < len(parts.held_users) < graph.n_edges / 4
+
+
+def test_of_large_data_a_few_users_drawn_evenly_lose_a_tenth() -> None:
+    """Edges drawn evenly would be those of the busiest users: half of them, though one in ten is busy."""
+    rng = np.random.default_rng(0)
+    busy, n_users, n_items = 2_000, 20_000, 400
+    counts = np.where(np.arange(n_users) < busy, 90, 10)
+    users = np.repeat(np.arange(n_users), counts)
+    items = np.concatenate([rng.choice(n_items, count, replace=False) for count in counts])
+    parts = split(BipartiteGraph.from_pairs(users, items, n_users=n_users, n_items=n_items), rng)
+    assert 0.9 * MOST_HELD_OUT < len(parts.held_users) < 1.1 * MOST_HELD_OUT
+    held_from = np.unique(parts.held_users)
+    lost = np.bincount(parts.held_users, minlength=n_users)[held_from] / counts[held_from]
+    drawn = MOST_HELD_OUT / (RANDOM_SHARE * len(users))  # the share of users
+    assert np.mean(held_from < busy) == pytest.approx(0.1 / (0.1 + 0.9 * (1 - 0.9**10)), abs=0.02)
+    assert len(held_from) == pytest.approx(drawn * (busy + 18_000 * (1 - 0.9**10)), rel=0.1)
+    assert np.mean(lost[held_from < busy]) == pytest.approx(RANDOM_SHARE, rel=0.1)

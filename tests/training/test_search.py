@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from app.domain.embeddings import Embeddings
 from app.domain.interactions import Features, Snapshot
 from app.errors import CancelledError
 from app.graph.bipartite import BipartiteGraph
 from app.training.baselines import closed_forms
+from app.training.blend import FilterKind, linear_image, matrix_scores
 from app.training.config import Recipe, TrainingConfig
 from app.training.evaluate import evaluate, model_scores
 from app.training.fit import fit
@@ -127,3 +129,29 @@ def test_users_without_a_layer_of_their_own_are_what_their_items_make_them() -> 
     assert made.own_weight == 0.0
     assert made.item_messages is not None
     np.testing.assert_allclose(made.user_vectors, norms @ made.item_messages, atol=1e-5)
+
+
+def test_the_image_of_a_filter_scores_as_near_to_it_as_vectors_can() -> None:
+    graph = random_graph(n_items=20)
+    rng = np.random.default_rng(1)
+    vectors = Embeddings(*(rng.normal(size=(n, 6)).astype(np.float32) for n in (graph.n_users, 20, 20)))
+    matrix = FilterKind("ease", 5.0).matrix(graph)
+    wanted = matrix_scores(graph, matrix)(np.arange(graph.n_users))
+    found = linear_image(matrix, vectors, graph)
+    best, *_ = np.linalg.lstsq(vectors.user_vectors.astype(np.float64), wanted.astype(np.float64))
+    np.testing.assert_allclose(found, best.T, atol=1e-5)
+
+
+def test_the_last_fit_goes_on_from_the_best_trial() -> None:
+    told: list[float] = []
+    config = replace(CONFIG, time_budget_seconds=0)
+    model = train(tastes(), WEIGHTS, config, on_epoch=lambda _epoch, _epochs, loss, _seconds: told.append(loss))
+    (trial,) = model.trials
+    assert model.epochs == trial["epochs"] + round(trial["epochs"] / 2)
+    assert model.losses[trial["epochs"]] < model.losses[0], "what was learned is not learned anew"
+    assert model.losses[trial["epochs"] :] == tuple(told[-round(trial["epochs"] / 2) :])
+
+
+def test_the_notebooks_loss_is_fitted_from_the_start_on_everything() -> None:
+    model = train(tastes(), WEIGHTS, replace(CONFIG, loss="bpr"))
+    assert model.epochs == model.trials[0]["epochs"]
