@@ -6,6 +6,7 @@ items gives the held-out ones the highest likelihood.
 """
 
 from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize_scalar
@@ -44,6 +45,5 @@ def divided(embeddings: Embeddings, by: float) -> Embeddings:
     """The same model with all its scores divided: all vectors by the root, so that those of folded-in users are too."""
     root = np.float32(np.sqrt(by))
     tables = {field.name: getattr(embeddings, field.name) for field in fields(Embeddings)}
-    return replace(
-        embeddings, **{name: table / root for name, table in tables.items() if isinstance(table, np.ndarray)}
-    )
+    shorter: dict[str, Any] = {name: table / root for name, table in tables.items() if isinstance(table, np.ndarray)}
+    return replace(embeddings, **shorter)

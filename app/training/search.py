@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from app.graph.bipartite import BipartiteGraph
 from app.training.blend import FilterKind, kept_scores, unit_weight
 from app.training.checkpoint import Checkpoints
 from app.training.collapse import collapsed
-from app.training.config import DEFAULT_LAYERS, GOING_ON, MANY_ITEMS, STEPS, Recipe, TrainingConfig, epochs_of
+from app.training.config import DEFAULT_LAYERS, GOING_ON, MANY_ITEMS, Recipe, TrainingConfig, epochs_of
 from app.training.evaluate import METRIC, Scores, evaluate, model_scores, sweep
 from app.training.fit import fit
 from app.training.result import FitResult, ShouldStop
@@ -101,7 +101,8 @@ def choose(
     then.  began: when the time budget did, by ``time.perf_counter``; None: now.  Raises what ``fit`` raises.
     """
     began = time.perf_counter() if began is None else began
-    return _Search(parts, start, config, filters, began, (on_epoch, should_stop, checkpoints)).run(remembered)
+    hooks = _Hooks(began, on_epoch, should_stop, checkpoints)
+    return _Search(parts, start, config, filters, hooks).run(remembered)
 
 
 def ease_weights(graph: BipartiteGraph, config: TrainingConfig) -> tuple[float, ...]:
@@ -118,6 +119,13 @@ def step_seconds(recipe: Recipe, graph: BipartiteGraph) -> float:
     return recipe.embedding_size * a_number
 
 
+class _Hooks(NamedTuple):
+    began: float
+    on_epoch: OnTrialEpoch | None
+    should_stop: ShouldStop | None
+    checkpoints: Checkpoints | None
+
+
 class _Search:
     def __init__(
         self,
@@ -125,11 +133,10 @@ class _Search:
         start: Start,
         config: TrainingConfig,
         filters: Mapping[FilterKind, csr_array],
-        began: float,
-        hooks: tuple[OnTrialEpoch | None, ShouldStop | None, Checkpoints | None],
+        hooks: _Hooks,
     ) -> None:
-        self._start, self._config, self._began = start, config, began
-        self._on_epoch, self._should_stop, self._checkpoints = hooks
+        self._start, self._config = start, config
+        self._began, self._on_epoch, self._should_stop, self._checkpoints = hooks
         self._graph = parts.train
         many = self._graph.n_items > MANY_ITEMS
         self._parts = few_users(parts, VALIDATION_USERS_OF_MANY if many else VALIDATION_USERS)
@@ -186,12 +193,8 @@ class _Search:
                 at_length[place] = self._trials[-1].score
         room -= full * (len(finalists) - 1)
         times, self._ahead = LONGER / usual.embedding_size, usual.epochs
-        if (
-            at_length
-            and longer
-            and room > full * times + last * (times - 1)
-            and not self._lasts_too_long(times * (full + last))
-        ):
+        fits_in = room > full * times + last * (times - 1) and not self._lasts_too_long(times * (full + last))
+        if at_length and longer and fits_in:
             best = max(at_length, key=lambda place: at_length[place])
             yield self._recipe(**looks[best] | {"embedding_size": LONGER})
 

@@ -12,7 +12,7 @@ SplitKind = Literal["time", "random"]
 
 TELLING_MS = 3_600_000  # an hour: rows of one bulk load, stamped as they came in, lie closer together
 RANDOM_SHARE = 0.1  # of the edges of a user
-MOST_HELD_OUT = 10_000  # edges: a standard error of a percent at most; the trials cannot learn from them, and each is judged by them
+MOST_HELD_OUT = 10_000  # edges, a standard error of a percent; trials do without them, and each is judged by them
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,8 +24,7 @@ print(first, kept, faults())
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc")
 def test_large_blocks_are_cleared_by_the_kernel_once_instead_of_each_time() -> None:
-    before, kept, after = map(
-        int, subprocess.check_output([sys.executable, "-c", FAULTS], text=True, timeout=60).split()
-    )
+    printed = subprocess.check_output([sys.executable, "-c", FAULTS], text=True, timeout=60)
+    before, kept, after = map(int, printed.split())
     assert kept < before / 5
     assert after > 5 * kept, "and as usual afterwards"

@@ -134,7 +134,8 @@ def test_users_without_a_layer_of_their_own_are_what_their_items_make_them() -> 
 def test_the_image_of_a_filter_scores_as_near_to_it_as_vectors_can() -> None:
     graph = random_graph(n_items=20)
     rng = np.random.default_rng(1)
-    vectors = Embeddings(*(rng.normal(size=(n, 6)).astype(np.float32) for n in (graph.n_users, 20, 20)))
+    users, items, first = (rng.normal(size=(n, 6)).astype(np.float32) for n in (graph.n_users, 20, 20))
+    vectors = Embeddings(users, items, first)
     matrix = FilterKind("ease", 5.0).matrix(graph)
     wanted = matrix_scores(graph, matrix)(np.arange(graph.n_users))
     found = linear_image(matrix, vectors, graph)
