@@ -22,10 +22,13 @@ from app.training.calibrate import divided
 from app.training.calibrate import temperature as fitting_temperature
 from app.training.checkpoint import Checkpoints
 from app.training.collapse import check_not_collapsed
-from app.training.config import Recipe, TrainingConfig
+from app.training.config import Filter, Recipe, TrainingConfig
+from app.training.current import Current, Known
 from app.training.evaluate import Scores, evaluate, model_scores
 from app.training.fit import check_learnable, fit
+from app.training.gate import judge_against
 from app.training.memory import freed_memory_kept
+from app.training.remembered import recipe_fields, remembered_filter
 from app.training.result import FitResult, Metrics, OnEpoch, ShouldStop, TrainedModel, Verdict, after
 from app.training.search import Choice, choose, ease_weights
 from app.training.split import Split, split
@@ -41,6 +44,7 @@ def train(
     config: TrainingConfig,
     *,
     remembered: Mapping[str, Any] | None = None,
+    current: Current | None = None,
     on_epoch: OnEpoch | None = None,
     should_stop: ShouldStop | None = None,
     learn_encoder: LearnEncoder | None = None,
@@ -48,7 +52,9 @@ def train(
 ) -> TrainedModel:
     """Choose recipe, filter and number of epochs on held-out interactions, judge, and fit again on everything.
 
-    remembered: fields of a recipe that was chosen for such data before; it is taken then and nothing else tried.
+    remembered: fields of a recipe that was chosen for such data before, see ``to_remember``; it is taken then and
+    nothing else tried, and no filter but the one it names.
+    current: the model that is served, than which this one must not be much worse.
     learn_encoder: makes numbers of words; one that remembers saves the time.
     checkpoints: keep what the fits have done, for when the run is broken off.
     on_epoch counts all fits through.  With too few interactions to hold any out there is one fit of all epochs.
@@ -59,9 +65,10 @@ def train(
     check_learnable(graph)
 
     nodes = _Nodes(snapshot, config.seed, learn_encoder)
+    served = None if current is None else (current, Known(current, snapshot))
     parts = split(graph, np.random.default_rng(config.seed))
     if len(parts.held_users) < LEAST_HELD_OUT:
-        recipe = config.recipe(graph.n_edges, graph.n_items, **(remembered or {}))
+        recipe = config.recipe(graph.n_edges, graph.n_items, **recipe_fields(remembered or {}))
         final = fit(
             graph,
             nodes.start(graph, recipe),
@@ -79,11 +86,13 @@ def train(
             raise CancelledError("the run was cancelled")
         return evaluate(scores, parts)
 
+    kind = remembered_filter(remembered or {})
+    filters: tuple[Filter, ...] = ("ease", "gf_cf") if config.filter == "auto" else (config.filter,)
     forms = closed_forms(
         parts.train,
         judged,
-        filters=("ease", "gf_cf") if config.filter == "auto" else (config.filter,),
-        ease_l2=ease_weights(parts.train, config),
+        filters=filters if kind is None else (kind.name,),
+        ease_l2=ease_weights(parts.train, config) if kind is None or kind.name != "ease" else (kind.l2,),
         rng=np.random.default_rng(config.seed),
     )
     choice = choose(
@@ -91,7 +100,7 @@ def train(
         nodes.start,
         config,
         forms.filters,
-        remembered=remembered,
+        remembered=recipe_fields(remembered or {}),
         began=began,
         on_epoch=count.trying,
         should_stop=should_stop,
@@ -120,6 +129,7 @@ def train(
         nodes,
         parts=parts,
         metrics=metrics,
+        verdict=_verdict(metrics, served, chosen, parts),
         choice=choice,
         temperature=fitting_temperature(chosen, parts),
         ease_l2=forms.ease_l2,
@@ -150,6 +160,17 @@ def judge(metrics: Mapping[str, Metrics]) -> Verdict:
     if model >= popular:
         return Verdict(True, f"NDCG@20 is {model:.4f} on held-out interactions, most-popular has {popular:.4f}")
     return Verdict(False, f"NDCG@20 is only {model:.4f} on held-out interactions, most-popular has {popular:.4f}")
+
+
+def _verdict(
+    metrics: Mapping[str, Metrics], served: tuple[Current, Known] | None, scores: Scores, parts: Split
+) -> Verdict:
+    """Against most-popular and, where a model is served, against that."""
+    verdict = judge(metrics)
+    if served is None or not verdict.accepted:
+        return verdict
+    against = judge_against(*served, scores, parts)
+    return Verdict(against.accepted, f"{verdict.reason}; {against.reason}")
 
 
 def _chosen_scores(choice: Choice, parts: Split, forms: ClosedForms, nodes: "_Nodes") -> Scores:
@@ -248,6 +269,7 @@ def _model(
     *,
     parts: Split | None = None,
     metrics: Mapping[str, Metrics] = MappingProxyType({}),
+    verdict: Verdict | None = None,
     choice: Choice | None = None,
     temperature: float = 1.0,
     ease_l2: float | None = None,
@@ -261,7 +283,7 @@ def _model(
         embeddings=embeddings,
         content=content_map,
         item_filter=item_filter,
-        trials=tuple(trial.as_dict() for trial in choice.trials) if choice else (),
+        trials=tuple(trial.as_dict() | {"chosen": trial is choice.best} for trial in choice.trials) if choice else (),
         graph=graph,
         recipe=recipe,
         losses=final.losses,
@@ -273,7 +295,8 @@ def _model(
         split=parts.kind if parts else "none",
         n_held_out=len(parts.held_users) if parts else 0,
         metrics=metrics,
-        verdict=judge(metrics) if parts else unjudged,
+        verdict=verdict or unjudged,
         ease_l2=ease_l2,
+        temperature=temperature,
         validation=choice.fitted.validation if choice else (),
     )
