@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from app import __version__
 from app.api.dependencies import Services
 from app.api.exception_handlers import add_exception_handlers
+from app.api.front import Application
 from app.api.live import Live, running
 from app.api.middleware import RequestMiddleware
 from app.api.openapi import TAGS, complete_openapi
@@ -61,7 +62,7 @@ def create_application(settings: Settings) -> FastAPI:
     if settings.mongodb_uri is None:
         raise SettingError("MONGODB_URI", None, "the address of a MongoDB replica set")
     metrics = Metrics()
-    app = FastAPI(
+    app = Application(
         title="CourseGraph",
         version=__version__,
         description=DESCRIPTION,
