@@ -81,7 +81,8 @@ def test_streams_and_downloads_give_the_key(watched: Watched, guarded: Service) 
 
 def test_a_key_that_may_not_do_something_says_so_and_another_is_asked_for(watched: Watched, guarded: Service) -> None:
     assert guarded.up is not None
-    command = [sys.executable, "-m", "app", "keys", "create", "--name", "reader", "--data-dir", guarded.up.data_dir]
+    command = [sys.executable, "-m", "app", "keys", "create", "--name", "reader"]
+    command += ["--data-dir", str(guarded.up.data_dir)]
     key = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     page = watched.page
     page.wait_for_timeout(1_000)  # until the service knows it
