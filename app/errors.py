@@ -5,6 +5,10 @@
     CourseGraphError
     ├── HttpError                   has a status and a slug; the API answers it as problem+json
     │   ├── MalformedBodyError      400 malformed_body
+    │   ├── KeyMissingError         401 key_missing, with WWW-Authenticate
+    │   ├── KeyRefusedError         401 key_refused, with WWW-Authenticate
+    │   ├── KeyScopeError           403 key_scope
+    │   ├── ElsewhereError          403 elsewhere
     │   ├── NotFoundError           404
     │   │   ├── UnknownUserError        unknown_user
     │   │   ├── UnknownCourseError      unknown_course
@@ -20,6 +24,8 @@
     │   ├── InvalidValueError       422 invalid_value
     │   ├── BatchAbortedError       422 batch_aborted
     │   └── UnavailableError        503 unavailable, with Retry-After
+    ├── KeysNeededError             the service would be open to others than this machine
+    ├── UnknownKeyError             a key to rotate or revoke is not there
     ├── SettingError                a setting has a value that it cannot have
     ├── EmbeddedDatabaseError       the embedded mongod could not be started
     ├── ListenError                 the API cannot listen where it was told to
@@ -43,6 +49,8 @@
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
+
+CHALLENGE = 'ApiKey realm="coursegraph", header="X-API-Key"'
 
 
 class CourseGraphError(Exception):
@@ -75,6 +83,55 @@ class MalformedBodyError(HttpError):
     """The body is not what its content type says."""
 
     status, slug, title = 400, "malformed_body", "The body could not be read"
+
+
+class KeyMissingError(HttpError):
+    """The call needs a key and has none."""
+
+    status, slug, title = 401, "key_missing", "A key is needed"
+
+    def __init__(self, scope: str) -> None:
+        super().__init__(f"X-API-Key is missing; this call takes a key with scope {scope} or more")
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """How to come back, as RFC 9110 wants it said with each 401."""
+        return {"WWW-Authenticate": CHALLENGE}
+
+
+class KeyRefusedError(HttpError):
+    """The key that was given opens nothing; what it was is told nobody."""
+
+    status, slug, title = 401, "key_refused", "The key is not valid"
+
+    def __init__(self) -> None:
+        super().__init__("the key in X-API-Key is not known, was revoked, or has expired")
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """How to come back, as RFC 9110 wants it said with each 401."""
+        return {"WWW-Authenticate": CHALLENGE}
+
+
+class KeyScopeError(HttpError):
+    """The key may do less than the call."""
+
+    status, slug, title = 403, "key_scope", "The key may not do this"
+
+    def __init__(self, key_id: str, has: str, wanted: str) -> None:
+        super().__init__(f"key {key_id!r} has scope {has}; this call takes scope {wanted} or more")
+
+
+class ElsewhereError(HttpError):
+    """There are no keys, and the call does not come from a program or page of this machine."""
+
+    status, slug, title = 403, "elsewhere", "Answered on this machine only"
+
+    def __init__(self, header: str, value: str) -> None:
+        super().__init__(
+            f"{header} has value {value!r}; as long as there are no keys, only calls to and from pages of localhost "
+            "are answered: make a key with `coursegraph keys create`"
+        )
 
 
 class NotFoundError(HttpError):
@@ -226,6 +283,23 @@ class UnavailableError(HttpError):
     def headers(self) -> Mapping[str, str]:
         """When to try again."""
         return {"Retry-After": str(self.retry_after_seconds)}
+
+
+class KeysNeededError(CourseGraphError):
+    """The API would listen to others than this machine, and there is no key to tell friends by."""
+
+    def __init__(self, host: str, how: str) -> None:
+        super().__init__(
+            f"--host has value {host!r}, which others may reach, and there are no keys: make one with `{how}`, set "
+            "COURSEGRAPH_ADMIN_KEY (or the file /run/secrets/coursegraph_admin_key), or listen on 127.0.0.1"
+        )
+
+
+class UnknownKeyError(CourseGraphError):
+    """No valid key has this id."""
+
+    def __init__(self, key_id: str) -> None:
+        super().__init__(f"key {key_id!r} is not there, or no longer valid; `coursegraph keys list` shows all")
 
 
 class SettingError(CourseGraphError):

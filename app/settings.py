@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, NonNegativeFloat, PositiveFloat, PositiveInt, ValidationError
+from pydantic import BeforeValidator, Field, NonNegativeFloat, PositiveFloat, PositiveInt, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.errors import SettingError
@@ -29,6 +29,13 @@ def _parse_weights(value: Any) -> Any:
     return {name.strip(): float(weight) for name, weight in pairs}
 
 
+def _split(value: Any) -> Any:
+    """``a, b`` as a tuple."""
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+Origin = Annotated[str, Field(pattern=r"^https?://[A-Za-z0-9.:\[\]-]+$")]  # as browsers write it, without a path
+Origins = Annotated[tuple[Origin, ...], NoDecode, BeforeValidator(_split)]
 Weight = Annotated[float, Field(ge=0, le=1_000_000)]  # ratios matter, and these leave room in 32 bits
 Weights = Annotated[dict[str, Weight], NoDecode, BeforeValidator(_parse_weights)]
 
@@ -144,6 +151,23 @@ class Settings(BaseSettings):
         description="After this long without a heartbeat another worker takes over (three are missed)",
     )
 
+    # --- who may call
+    admin_key: SecretStr | None = Field(
+        None,
+        min_length=32,
+        max_length=256,
+        description="A key with scope admin besides those of `coursegraph keys`, 32 characters or more: for a first "
+        "start without a hand, best as a file; with it set nobody is answered without a key",
+    )
+    api_key: SecretStr | None = Field(
+        None, description="Key that `demo` and the scripts give to a service that they call"
+    )
+    cors_origins: Origins = Field(
+        (),
+        description="Origins of other web pages that may call from a browser, such as `https://learn.example.org`; "
+        "none: no other page may",
+    )
+
     # --- requests
     body_limit_bytes: PositiveInt = Field(
         32 * 2**20, description="Largest JSON body in bytes, unpacked; NDJSON is read line by line and has no limit"
@@ -163,10 +187,19 @@ class Settings(BaseSettings):
     log_format: Literal["text", "json"] = Field("text", description="`text` for people, `json` for collectors")
 
 
+SECRET_FIELDS = {name for name, field in Settings.model_fields.items() if field.annotation == SecretStr | None}
+
+
 def environment_name(field: str) -> str:
     """Name of the environment variable of a setting."""
     alias = Settings.model_fields[field].validation_alias
     return alias if isinstance(alias, str) else PREFIX + field.upper()
+
+
+def own_key(settings: Settings) -> str | None:
+    """What commands that call a service give as X-API-Key."""
+    key = settings.api_key or settings.admin_key
+    return None if key is None else key.get_secret_value()
 
 
 def load_settings(**overrides: Any) -> Settings:
@@ -180,7 +213,8 @@ def load_settings(**overrides: Any) -> Settings:
         settings = Settings(_secrets_dir=SECRETS if SECRETS.is_dir() else None, **overrides)
     except ValidationError as error:
         first = error.errors()[0]
-        raise SettingError(_key(first["loc"]), first["input"], first["msg"]) from None
+        value = "***" if first["loc"][0] in SECRET_FIELDS else first["input"]
+        raise SettingError(_key(first["loc"]), value, first["msg"]) from None
     unknown = sorted(_unknown_names(os.environ))
     if unknown:
         raise SettingError(unknown[0], os.environ[unknown[0]], "one of the settings that `coursegraph settings` lists")

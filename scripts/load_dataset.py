@@ -4,6 +4,7 @@
 The folder holds interactions_train.csv.gz and interactions_test.csv.gz (user_id, item_id, timestamp, value) and may
 hold items.csv.gz (item_id, and any of title, about, discipline, genres, fields).  Run it in the environment that
 scripts/setup makes:  .venv/bin/python scripts/load_dataset.py FOLDER
+A service that wants a key gets the one in COURSEGRAPH_API_KEY.
 """
 
 import contextlib
@@ -27,6 +28,7 @@ import click
 
 from app.cli.client import Client, await_model, follow_run, request_run, send_rows
 from app.errors import CourseGraphError
+from app.settings import load_settings, own_key
 
 TOP = 20  # courses of a list that count, the customary cut
 FIRST_SECOND = int(datetime(2020, 1, 1, tzinfo=UTC).timestamp())  # rows without a time are a second apart from here
@@ -43,7 +45,7 @@ def main(folder: Path, url: str | None, at_least: float) -> None:
     """Load FOLDER over HTTP, train, and print Recall@20 and NDCG@20 on its test file."""
     with contextlib.ExitStack() as stack:
         address = url or stack.enter_context(own_service())
-        client = stack.enter_context(Client(address))
+        client = stack.enter_context(Client(address, key=own_key(load_settings())))
         load(client, folder)
         test = list(read_rows(folder / "interactions_test.csv.gz"))
         await_model(client, train(client), test[0]["user_id"])

@@ -46,6 +46,8 @@ def written(default: object) -> str:
         return "unset"
     if isinstance(default, Path):
         return "`coursegraph-UID` in the temporary directory"
+    if default == ():
+        return "none"
     if isinstance(default, Mapping):
         return "`" + ",".join(f"{key}={value:g}" for key, value in default.items()) + "`"
     if isinstance(default, bool):
@@ -100,6 +102,8 @@ def test_commands_and_options_exist() -> None:
     assert calls
     for _, name, *arguments in calls:
         command = group.get_command(click.Context(group), name)
+        while isinstance(command, click.Group):
+            command = command.get_command(click.Context(command), arguments.pop(0))
         assert command is not None, name
         options = {option for parameter in command.params for option in parameter.opts}
         assert {argument for argument in arguments if argument.startswith("--")} <= options

@@ -217,9 +217,14 @@ def test_the_start_of_the_database_makes_its_secrets_once(services: dict[str, An
         output = run(*shell, f"PATH={programs}:$PATH\n{local}", "entrypoint", *services["mongo"]["command"])
         password, uri = (config / "password").read_text(), (secrets / "mongodb_uri").read_text()
         assert re.fullmatch(r"[0-9a-f]{64}", password)
+        key = secrets / "coursegraph_admin_key"
+        assert re.fullmatch(r"[0-9a-f]{64}", key.read_text())
+        assert key.stat().st_mode & 0o777 == 0o444  # api and worker run as another user
+        assert sorted(path.name for path in secrets.iterdir()) == ["coursegraph_admin_key", "mongodb_uri"]
+        assert key.read_text() not in output
         assert uri == f"mongodb://coursegraph:{password}@mongo:27017/?replicaSet=rs0&authSource=admin"
         assert (config / "key").stat().st_mode & 0o777 == 0o400
         assert f"MONGO_INITDB_ROOT_PASSWORD_FILE={config}/password" in output
         assert output.splitlines()[-1].startswith("mongod --replSet rs0 --keyFile")
-        assert before in {None, uri}
-        before = uri
+        assert before in {None, (uri, key.read_text())}
+        before = uri, key.read_text()

@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -100,3 +101,17 @@ def test_own_data(folder: Path, url: str, programs: Path) -> None:
     with Client(url) as client:
         assert {user["user_id"] for user in client.get("/users")["items"]} >= {"ada", "grace"}
     assert (folder / "all.ndjson.gz").stat().st_size > 0
+
+
+def test_keys(folder: Path, url: str, programs: Path) -> None:
+    """The last, as from here on the service wants one."""
+    output = run_block("coursegraph keys create", folder, url, programs).splitlines()
+    key = output[0]
+    assert output[-1].split()[1:3] == ["write", "valid"]
+    with Client(url, key=key) as client:
+        deadline = time.monotonic() + 5
+        while client.call("GET", "/users").status != 200:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    with Client(url) as client:
+        assert client.call("GET", "/users").status == 401

@@ -5,11 +5,13 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 
 from app import __version__
 from app.api.dependencies import Services
 from app.api.exception_handlers import add_exception_handlers
 from app.api.front import Application
+from app.api.gate import Gate
 from app.api.live import Live, running
 from app.api.middleware import RequestMiddleware
 from app.api.openapi import TAGS, complete_openapi
@@ -33,6 +35,7 @@ from app.api.service import CourseService, InteractionService, UserService
 from app.api.shown import Shown
 from app.errors import SettingError
 from app.settings import Settings
+from app.store.api_keys import KeyStore
 from app.store.client import open_database
 from app.store.courses import CourseStore
 from app.store.interactions import InteractionStore
@@ -57,8 +60,11 @@ TRAINING_SETTINGS = (
 )
 
 
-def create_application(settings: Settings) -> FastAPI:
-    """The service.  Raises SettingError without MONGODB_URI; a database that is down is waited for."""
+def create_application(settings: Settings, *, local: bool = False) -> FastAPI:
+    """The service.  Raises SettingError without MONGODB_URI; a database that is down is waited for.
+
+    local: only this machine reaches it, so that as long as there are no keys it answers without one.
+    """
     if settings.mongodb_uri is None:
         raise SettingError("MONGODB_URI", None, "the address of a MongoDB replica set")
     metrics = Metrics()
@@ -66,7 +72,7 @@ def create_application(settings: Settings) -> FastAPI:
         title="CourseGraph",
         version=__version__,
         description=DESCRIPTION,
-        lifespan=_lifespan(settings, settings.mongodb_uri, metrics),
+        lifespan=_lifespan(settings, settings.mongodb_uri, metrics, local=local),
         docs_url=None,  # the page's router has both, without files from another host
         redoc_url=None,
         redirect_slashes=False,  # one address for one thing
@@ -76,6 +82,14 @@ def create_application(settings: Settings) -> FastAPI:
     )
     app.state.body_limit_bytes = settings.body_limit_bytes
     app.state.spool_limit_bytes = settings.spool_limit_bytes
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
+            allow_headers=["X-API-Key", "X-Request-ID", "Content-Type", "Content-Encoding", "If-None-Match"],
+            expose_headers=["ETag", "Location", "Retry-After", "X-Request-ID"],
+        )
     app.add_middleware(RequestMiddleware, metrics=metrics)
     add_exception_handlers(app)
     complete_openapi(app)
@@ -83,7 +97,7 @@ def create_application(settings: Settings) -> FastAPI:
 
 
 def _lifespan(
-    settings: Settings, uri: str, metrics: Metrics
+    settings: Settings, uri: str, metrics: Metrics, *, local: bool
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[dict[str, Any]]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
@@ -97,6 +111,8 @@ def _lifespan(
             live = Live(db, settings.cache_dir, metrics)
             recommender = Recommender(live, InteractionStore(db), UserStore(db), counted)
             shown = Shown(ModelStore(db))
+            admin_key = None if settings.admin_key is None else settings.admin_key.get_secret_value()
+            gate = Gate(KeyStore(db), local=local, admin_key=admin_key, origins=settings.cors_origins)
             services = Services(
                 users=UserService(UserStore(db), live, metrics),
                 courses=CourseService(CourseStore(db), live, metrics),
@@ -119,7 +135,11 @@ def _lifespan(
                 metrics=metrics,
                 training_settings={name: getattr(settings, name) for name in TRAINING_SETTINGS},
             )
-            async with running(live, patience_seconds=START_SECONDS), shown.telling():
-                yield {"services": services}
+            async with (
+                gate.keeping(patience_seconds=START_SECONDS),
+                running(live, patience_seconds=START_SECONDS),
+                shown.telling(),
+            ):
+                yield {"services": services, "gate": gate}
 
     return lifespan

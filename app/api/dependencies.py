@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from fastapi import Depends, Path, Query, Request
 
 from app.api import batches
+from app.api.gate import Gate
 from app.api.live import Live
 from app.api.overview import Overview
 from app.api.pictures import PictureService
@@ -90,6 +91,12 @@ async def live_of(request: Request) -> Live:
     return get_services(request).live
 
 
+async def gate_of(request: Request) -> Gate:
+    """Who may call."""
+    gate: Gate = request.scope["state"]["gate"]
+    return gate
+
+
 async def after_of(
     cursor: Annotated[str | None, Query(description="`next_cursor` of the page before")] = None,
 ) -> str | None:
@@ -110,6 +117,7 @@ StoredInteractions = Annotated[InteractionStore, Depends(interaction_store_of)]
 Runs = Annotated[RunStore, Depends(runs_of)]
 Models = Annotated[ModelStore, Depends(models_of)]
 Pictures = Annotated[PictureService, Depends(pictures_of)]
+Access = Annotated[Gate, Depends(gate_of)]
 Serving = Annotated[Live, Depends(live_of)]
 
 Limit = Annotated[int, Query(ge=1, le=1000, description="Most rows in the page")]

@@ -175,6 +175,16 @@ PROBLEMS: dict[str, Example] = {  # by status
         "title": "The body could not be read",
         "detail": "the body is not JSON: unexpected end of data at line 1, column 14",
     },
+    "401": {
+        "type": "key_missing",
+        "title": "A key is needed",
+        "detail": "X-API-Key is missing; this call takes a key with scope read or more",
+    },
+    "403": {
+        "type": "key_scope",
+        "title": "The key may not do this",
+        "detail": "key '3f9a1c20' has scope read; this call takes scope write or more",
+    },
     "404": {
         "type": "not_found",
         "title": "Not found",

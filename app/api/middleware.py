@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.compression import accepts_gzip, compressing
 from app.api.exception_handlers import bug_response
+from app.api.gate import GIVEN
 from app.api.heads import is_answered, without_body
 from app.telemetry.logging import request_id
 from app.telemetry.metrics import Metrics
@@ -38,7 +39,7 @@ class RequestMiddleware:
             await self._app(scope, receive, send)
             return
         began = time.perf_counter()
-        given, packs = _read_headers(scope["headers"])
+        given, packs, scope[GIVEN] = _read_headers(scope["headers"])
         id_ = given or b"%016x" % getrandbits(64)
         token = request_id.set(id_.decode())
         status = 0
@@ -79,12 +80,14 @@ class RequestMiddleware:
             logger.log(level, "%s %r", method, scope["path"], extra=fields)
 
 
-def _read_headers(headers: Iterable[tuple[bytes, bytes]]) -> tuple[bytes | None, bool]:
-    """The id that the caller gave, if it can be used, and whether the caller takes gzip."""
-    id_, packs = None, False
+def _read_headers(headers: Iterable[tuple[bytes, bytes]]) -> tuple[bytes | None, bool, bytes | None]:
+    """The id that the caller gave, if it can be used, whether the caller takes gzip, and the key."""
+    id_, packs, key = None, False, None
     for name, value in headers:
         if name == HEADER:
             id_ = value if _ACCEPTABLE.fullmatch(value) else None
         elif name == b"accept-encoding":
             packs = accepts_gzip(value)
-    return id_, packs
+        elif name == b"x-api-key":
+            key = value
+    return id_, packs, key

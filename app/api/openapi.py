@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from app.api.access import SECURITY_SCHEMES
 from app.api.examples import add_examples
 from app.schemas.courses import Course
 from app.schemas.interactions import Interaction
@@ -51,7 +52,9 @@ def complete_openapi(app: FastAPI) -> None:
             _, definitions = models_json_schema(
                 [(model, "validation") for model in UNNAMED], ref_template="#/components/schemas/{model}"
             )
-            schemas = document.setdefault("components", {}).setdefault("schemas", {})
+            components = document.setdefault("components", {})
+            components["securitySchemes"] = SECURITY_SCHEMES
+            schemas = components.setdefault("schemas", {})
             for name, schema in definitions["$defs"].items():
                 schemas.setdefault(name, schema)
             add_examples(document)

@@ -8,15 +8,45 @@ from fastapi.dependencies.utils import get_flat_params
 from fastapi.exceptions import RequestValidationError
 from fastapi.params import Cookie, Header, Path
 from fastapi.routing import APIRoute
+from starlette.types import Receive, Scope, Send
 
+from app.api.access import scope_of
 from app.api.bodies import JSON, MERGE_PATCH, ParsedRequest, media_type, parse_json, read_json
+from app.api.gate import Gate
 from app.errors import UnsupportedMediaError
+from app.schemas.problems import problems_of
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class Route(APIRoute):
-    """A route on which a mistyped query parameter is an error and not silently ignored."""
+    """A route that lets in whom its scope says, and on which a mistyped query parameter is an error.
+
+    Its scope stands in ``openapi_extra`` (`app.api.access`).  Raises ValueError for a route that says none.
+    """
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        try:
+            self.needed = scope_of(options.get("openapi_extra"))
+        except ValueError as error:
+            raise ValueError(f"{sorted(options.get('methods') or ())} {path}: {error}") from None
+        if self.needed is not None:
+            options["responses"] = {**problems_of(401, 403), **(options.get("responses") or {})}
+        super().__init__(path, endpoint, **options)
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer those who may ask; a method that is not done here says so first."""
+        if scope["method"] in (self.methods or ()):
+            if self.needed is not None:
+                gate: Gate = scope["state"]["gate"]
+                gate.admit(scope, self.needed)
+            await self.answer(scope, receive, send)
+        else:
+            await super().handle(scope, receive, send)
+
+    async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer somebody who may ask."""
+        await super().handle(scope, receive, send)
 
     def get_route_handler(self) -> Handler:
         """FastAPI's handler behind our own checks of the query and the body."""

@@ -22,6 +22,7 @@ COMMANDS = {
     "import": ("transfer", "Load users, courses or interactions from CSV or NDJSON files."),
     "export": ("transfer", "Write users, courses or interactions to a CSV or NDJSON file."),
     "plot": ("plot", "Write a picture of the served model: graph, loss or embeddings."),
+    "keys": ("keys", "Make, list, rotate and revoke the keys of callers."),
     "settings": ("settings", "List every setting with its value, default and meaning."),
 }
 

@@ -36,7 +36,7 @@ class Client:
     Calls are repeated while the service is away or answers 503; every call made here may safely be repeated.
     """
 
-    def __init__(self, url: str, *, patience_seconds: float = PATIENCE_SECONDS) -> None:
+    def __init__(self, url: str, *, key: str | None = None, patience_seconds: float = PATIENCE_SECONDS) -> None:
         parts = urlsplit(url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise ServiceError(url, "wanted an address such as http://127.0.0.1:8000")
@@ -44,6 +44,7 @@ class Client:
         self._connection = kind(parts.hostname, parts.port, timeout=CALL_SECONDS)
         self._prefix = parts.path.rstrip("/")
         self._patience_seconds = patience_seconds
+        self._headers = {} if key is None else {"X-API-Key": key}
 
     def __enter__(self) -> Self:
         """The client itself."""
@@ -82,7 +83,7 @@ class Client:
 
     def _once(self, method: str, path: str, content: bytes | None) -> Reply:
         headers = {} if content is None else {"Content-Type": "application/json"}
-        self._connection.request(method, self._prefix + path, content, headers)
+        self._connection.request(method, self._prefix + path, content, self._headers | headers)
         answer = self._connection.getresponse()
         payload = answer.read()
         body = None

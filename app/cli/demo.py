@@ -9,6 +9,7 @@ from app.cli.catalogue import generate_catalogue
 from app.cli.client import Client
 from app.cli.story import tell
 from app.cli.up import run_up
+from app.settings import load_settings, own_key
 
 # The demo keeps apart from real data, and its output is for reading; what is set in the environment goes first.
 DEFAULTS = {"MONGODB_DATABASE": "coursegraph_demo", "COURSEGRAPH_LOG_LEVEL": "warning"}
@@ -41,7 +42,7 @@ def demo_command(*, once: bool, host: str, port: int, data_dir: Path, users: int
         os.environ.setdefault(name, value)
 
     def then(url: str) -> bool:
-        with Client(url) as client:
+        with Client(url, key=own_key(load_settings())) as client:
             tell(client, url, generate_catalogue(seed=seed, n_users=users, n_interactions=interactions))
         if not once:
             click.echo("Serving until interrupted (Ctrl-C).")

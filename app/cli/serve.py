@@ -1,6 +1,7 @@
 """``coursegraph serve``: the HTTP API, in this process or in several that share one listening socket."""
 
 import asyncio
+import ipaddress
 import logging
 import os
 import signal
@@ -8,12 +9,13 @@ import socket
 import sys
 from asyncio.subprocess import Process
 from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from types import FrameType
 
 import click
 
 from app.cli.supervisor import Child, Launch, Supervisor, this_program
-from app.errors import ListenError, SettingError
+from app.errors import KeysNeededError, ListenError, SettingError, UnavailableError
 from app.settings import Settings, load_settings
 from app.telemetry.logging import configure_logging
 
@@ -40,6 +42,7 @@ def serve_command(host: str, port: int, workers: int, fd: int | None) -> None:
         )
     with listen(host, port) if fd is None else socket.socket(fileno=fd) as listener:
         if fd is None:
+            require_keys(settings, listener, host)
             log.info("listening on %s", url_of(listener))
         if workers == 1:
             serve(settings, listener)
@@ -64,7 +67,7 @@ def serve(settings: Settings, listener: socket.socket) -> None:
     from app.api.server import Server  # noqa: PLC0415
 
     config = uvicorn.Config(
-        create_application(settings),
+        create_application(settings, local=is_local(listener)),
         loop="uvloop" if sys.platform != "win32" else "asyncio",
         http="httptools",
         ws="none",
@@ -100,6 +103,32 @@ def address_of(listener: socket.socket) -> tuple[str, int]:
     """Where this machine reaches it."""
     host, port = listener.getsockname()[:2]
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port  # noqa: S104 - compared, not bound
+
+
+def is_local(listener: socket.socket) -> bool:
+    """Whether only this machine reaches it."""
+    if listener.family not in {socket.AF_INET, socket.AF_INET6}:
+        return True  # a socket in the file system
+    return ipaddress.ip_address(listener.getsockname()[0].partition("%")[0]).is_loopback
+
+
+def require_keys(settings: Settings, listener: socket.socket, host: str, data_dir: Path | None = None) -> None:
+    """Raises KeysNeededError when others than this machine reach the listener and nobody has a key.
+
+    A database that does not answer is no reason: the API lets nobody in before it has read the keys.
+    """
+    if is_local(listener) or settings.admin_key is not None:
+        return
+    from app.cli.keys import any_valid  # noqa: PLC0415 - the driver, not needed by a parent
+
+    try:
+        if any_valid(settings, data_dir):
+            return
+    except UnavailableError as error:
+        log.warning("whether there are keys is not known yet: %s", error)
+        return
+    how = "coursegraph keys create --name NAME --scope admin"
+    raise KeysNeededError(host, how if settings.mongodb_uri else f"{how} --data-dir {data_dir}")
 
 
 def url_of(listener: socket.socket) -> str:

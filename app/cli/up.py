@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 
 from app.cli import EXTRAS
-from app.cli.serve import address_of, api_children, listen, url_of
+from app.cli.serve import address_of, api_children, listen, require_keys, url_of
 from app.cli.supervisor import Child, Launch, Supervisor, this_program
 from app.errors import MissingExtraError
 from app.settings import Settings, environment_name, load_settings
@@ -59,6 +59,7 @@ def run_up(host: str, port: int, data_dir: Path, workers: int, then: Callable[[s
         if importlib.util.find_spec(module) is None:
             raise MissingExtraError(module, extra)
     with listen(host, port) as listener:
+        require_keys(settings, listener, host, data_dir)
         asyncio.run(_run(settings, listener, data_dir.absolute(), workers, then))
 
 

@@ -51,6 +51,8 @@ def problem(  # the members of RFC 9457, and ours
 
 DESCRIPTIONS = {
     400: "The body could not be read",
+    401: "The key is missing or not valid",
+    403: "The key has not the scope that the call takes",
     404: "Not found",
     409: "Does not fit the present state",
     413: "Too large",
@@ -62,12 +64,17 @@ DESCRIPTIONS = {
 
 def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """OpenAPI entries of the problems that a call may answer; 422 and 503 are always among them."""
+    return problems_of(*statuses, 422, 503)
+
+
+def problems_of(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI entries of these problems."""
     return {
         status: {
             "description": DESCRIPTIONS[status],
             "content": {MEDIA_TYPE: {"schema": {"$ref": f"#/components/schemas/{_schema(status)}"}}},
         }
-        for status in sorted({*statuses, 422, 503})
+        for status in sorted({*statuses})
     }
 
 

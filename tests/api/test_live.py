@@ -11,7 +11,9 @@ import httpx
 import pytest
 
 from app.api.application import create_application
+from app.domain.api_keys import KeyScope
 from app.settings import Settings
+from app.store.api_keys import KeyStore
 from app.store.client import Database, open_database
 from app.store.embedded import EmbeddedMongod
 from tests.support.published import publish_model, served
@@ -173,7 +175,10 @@ async def test_an_outage_is_503_for_what_needs_the_database_and_nothing_for_reco
     mongod: EmbeddedMongod, tmp_path: Path
 ) -> None:
     settings = make_settings(mongod.uri, "test", tmp_path, database_timeout_seconds=0.5)
+    async with open_database(mongod.uri, "test", timeout_seconds=5, app_name="tests") as db:
+        key, _ = await KeyStore(db).create("test", KeyScope.admin)
     async with api(settings) as client:
+        client.headers["X-API-Key"] = key
         await client.post("/interactions", json=ROWS)
         async with open_database(mongod.uri, "test", timeout_seconds=5, app_name="tests") as db:
             await served(client, await publish_model(db, mongod.uri, tmp_path / "published"))
@@ -194,6 +199,7 @@ async def test_an_outage_is_503_for_what_needs_the_database_and_nothing_for_reco
                 assert int(answer.headers["retry-after"]) > 0
             assert await ids(client, "ann") == {"y", "z"}
             assert (await client.get("/popular")).status_code == 200
+            assert (await client.get("/popular", headers={"X-API-Key": "other"})).status_code == 401
             status, body = await checks(client)
             assert (status, body["status"]) == (503, "unavailable")
             assert body["checks"]["database"] != "ok"
@@ -210,10 +216,10 @@ async def test_an_outage_is_503_for_what_needs_the_database_and_nothing_for_reco
 
 async def test_a_process_that_starts_without_the_database_waits_for_it(mongod: EmbeddedMongod, tmp_path: Path) -> None:
     mongod.stop(timeout_seconds=0)
-    app = create_application(make_settings(mongod.uri, "test", tmp_path, database_timeout_seconds=0.5))
+    app = create_application(make_settings(mongod.uri, "test", tmp_path, database_timeout_seconds=0.5), local=True)
     async with app.router.lifespan_context(app) as state:
         transport = httpx.ASGITransport(with_state(app, state))
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             status, body = await checks(client)
             assert status == 503
             assert "MongoDB does not answer" in body["checks"]["database"]

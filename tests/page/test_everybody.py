@@ -1,10 +1,9 @@
 """The page for everybody: keyboard, screen reader, phone, dark, any title, any state, with keys."""
 
-import json
 import re
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import Browser, Page, expect
 
 from app.cli.client import Client, follow_run, request_run
 from tests.page.conftest import Service, Watched, watch
@@ -151,41 +150,6 @@ def test_titles_are_text_in_any_script(browser: Browser, empty_service: Service)
             watched.open(view.format(user="ada", course="chinese"))
             assert watched.axe() == [], view
     assert watched.complaints == []
-
-
-def test_a_key_is_asked_for_once_and_kept_in_the_tab(watched: Watched) -> None:
-    """The service of this test wants a key for everything but the page and the probes."""
-    page, wrong = watched.page, {"count": 0}
-
-    def guard(route: Route) -> None:
-        given = route.request.headers.get("x-api-key")
-        if re.search(r"/(page/|health/|$|#)", route.request.url.removeprefix(watched.url)) or given == "right":
-            return route.continue_()
-        wrong["count"] += 1
-        problem = {
-            "type": "invalid_key",
-            "title": "Wrong key",
-            "status": 401,
-            "detail": "X-API-Key is missing or not known",
-        }
-        return route.fulfill(status=401, body=json.dumps(problem), content_type="application/problem+json")
-
-    page.route("**/*", guard)
-    page.goto(f"{watched.url}/#/overview")
-    dialog = page.get_by_role("dialog")
-    expect(dialog).to_be_visible()
-    page.get_by_label("API key").fill("wrong")
-    page.keyboard.press("Enter")
-    expect(dialog).to_contain_text("X-API-Key is missing or not known")
-    page.get_by_label("API key").fill("right")
-    page.keyboard.press("Enter")
-    expect(page.locator(".tile-value").first).to_have_text("300")
-    before = wrong["count"]
-    page.reload()
-    expect(page.locator(".tile-value").first).to_have_text("300")
-    assert wrong["count"] == before
-    assert page.evaluate("() => localStorage.length") == 0
-    watched.complaints = [text for text in watched.complaints if "401" not in text]
 
 
 @pytest.mark.parametrize(("path", "said"), [("docs", "Recommendations"), ("redoc", "CourseGraph")])

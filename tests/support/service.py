@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from fastapi import FastAPI
 
 from app.api.application import create_application
 from app.settings import Settings, load_settings
@@ -20,12 +21,12 @@ def make_settings(uri: str, name: str, folder: Path, **overrides: Any) -> Settin
 
 
 @contextlib.asynccontextmanager
-async def api(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+async def api(settings: Settings, app: FastAPI | None = None) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the API, once it is ready."""
-    app = create_application(settings)
+    app = app or create_application(settings, local=True)
     async with app.router.lifespan_context(app) as state:
         transport = httpx.ASGITransport(with_state(app, state))
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             while (await client.get("/health/ready")).status_code != 200:  # noqa: ASYNC110 - it is behind HTTP
                 await asyncio.sleep(0.02)
             yield client

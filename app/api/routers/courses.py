@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Request, Response
 
+from app.api.access import READ, WRITE
 from app.api.batches import take_batch
 from app.api.dependencies import After, CourseId, Courses, DryRun, Limit, OnError
 from app.api.openapi import batch_body
@@ -25,7 +26,7 @@ ROWS = batch_body(Course, {"course_id": "python", "title": "Python Programming",
     summary="Create or replace many courses",
     response_model=BatchReport,
     responses=problem_responses(400, 413, 415),
-    openapi_extra=ROWS,
+    openapi_extra=WRITE | ROWS,
 )
 async def write_courses(
     request: Request, courses: Courses, on_error: OnError = "skip", dry_run: DryRun = False
@@ -34,14 +35,20 @@ async def write_courses(
     return await take_batch(request, courses.batch, on_error=on_error, dry_run=dry_run)
 
 
-@router.get("", operation_id="list_courses", summary="List courses", responses=problem_responses())
+@router.get("", operation_id="list_courses", summary="List courses", responses=problem_responses(), openapi_extra=READ)
 async def list_courses(courses: Courses, after: After, limit: Limit = 100) -> PageOf[StoredCourse]:
     """Courses in the order of their ids."""
     page = await courses.store.page(limit, after)
     return PageOf[StoredCourse](items=page.items, next_cursor=encode_cursor(page.after))
 
 
-@router.get("/{course_id}", operation_id="get_course", summary="Get a course", responses=problem_responses(404))
+@router.get(
+    "/{course_id}",
+    operation_id="get_course",
+    summary="Get a course",
+    responses=problem_responses(404),
+    openapi_extra=READ,
+)
 async def get_course(course_id: CourseId, courses: Courses) -> StoredCourse:
     """The course as it is stored."""
     return await courses.store.get(course_id)
@@ -52,6 +59,7 @@ async def get_course(course_id: CourseId, courses: Courses) -> StoredCourse:
     operation_id="put_course",
     summary="Create or replace a course",
     responses={201: {"model": StoredCourse, "description": "Created"}, **problem_responses(400, 413, 415)},
+    openapi_extra=WRITE,
 )
 async def put_course(
     course_id: CourseId, body: Annotated[CourseBody, Body(examples=[EXAMPLE])], courses: Courses, response: Response
@@ -69,6 +77,7 @@ async def put_course(
     operation_id="patch_course",
     summary="Change some fields of a course",
     responses=problem_responses(400, 404, 413, 415),
+    openapi_extra=WRITE,
 )
 async def patch_course(
     course_id: CourseId, changes: Annotated[dict[str, Any], Body(examples=[{"available": False}])], courses: Courses
@@ -77,7 +86,13 @@ async def patch_course(
     return await courses.patch(course_id, changes)
 
 
-@router.delete("/{course_id}", operation_id="delete_course", summary="Erase a course", responses=problem_responses(404))
+@router.delete(
+    "/{course_id}",
+    operation_id="delete_course",
+    summary="Erase a course",
+    responses=problem_responses(404),
+    openapi_extra=WRITE,
+)
 async def delete_course(course_id: CourseId, courses: Courses) -> Deleted:
     """Erases the course and its interactions; counts what was erased."""
     return await courses.delete(course_id)

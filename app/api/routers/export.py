@@ -7,6 +7,7 @@ from fastapi import APIRouter, Path
 from pydantic import BaseModel
 from starlette.responses import StreamingResponse
 
+from app.api.access import READ
 from app.api.dependencies import AllServices
 from app.api.routing import Route
 from app.schemas.problems import problem_responses
@@ -24,6 +25,7 @@ CHUNK_ROWS = 500  # lines sent at once
         200: {"content": {"application/x-ndjson": {"schema": {"type": "string"}}}, "description": "One row a line"},
         **problem_responses(),
     },
+    openapi_extra=READ,
 )
 async def export_rows(
     kind: Annotated[Literal["users", "courses", "interactions"], Path(description="Which rows", examples=["courses"])],

@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel
 
+from app.api.access import READ, WRITE
 from app.api.batches import take_batch
 from app.api.dependencies import (
     After,
@@ -42,7 +43,7 @@ class RemovedCount(BaseModel):
     summary="Create or update interactions",
     response_model=BatchReport,
     responses=problem_responses(400, 404, 413, 415),
-    openapi_extra=ROWS,
+    openapi_extra=WRITE | ROWS,
 )
 async def write_interactions(
     request: Request,
@@ -60,7 +61,9 @@ async def write_interactions(
     return await take_batch(request, kind, on_error=on_error, dry_run=dry_run)
 
 
-@router.get("", operation_id="list_interactions", summary="List interactions", responses=problem_responses())
+@router.get(
+    "", operation_id="list_interactions", summary="List interactions", responses=problem_responses(), openapi_extra=READ
+)
 async def list_interactions(  # noqa: PLR0917 - the framework calls it by name
     interactions: StoredInteractions,
     after: After,
@@ -74,7 +77,13 @@ async def list_interactions(  # noqa: PLR0917 - the framework calls it by name
     return PageOf[StoredInteraction](items=page.items, next_cursor=encode_cursor(page.after))
 
 
-@router.delete("", operation_id="delete_interactions", summary="Remove interactions", responses=problem_responses())
+@router.delete(
+    "",
+    operation_id="delete_interactions",
+    summary="Remove interactions",
+    responses=problem_responses(),
+    openapi_extra=WRITE,
+)
 async def delete_interactions(
     interactions: Interactions,
     user_id: ThisUser,

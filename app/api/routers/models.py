@@ -2,6 +2,7 @@
 
 from fastapi import APIRouter
 
+from app.api.access import ADMIN, READ
 from app.api.dependencies import After, AllServices, Limit, ModelId, Models
 from app.api.routing import Route
 from app.errors import NoModelError
@@ -12,7 +13,7 @@ from app.schemas.problems import problem_responses
 router = APIRouter(prefix="/models", tags=["models"], route_class=Route)
 
 
-@router.get("", operation_id="list_models", summary="List models", responses=problem_responses(404))
+@router.get("", operation_id="list_models", summary="List models", responses=problem_responses(404), openapi_extra=READ)
 async def list_models(models: Models, after: After, limit: Limit = 100) -> PageOf[ModelSummary]:
     """Those that are kept, newest first."""
     page = await models.page(limit, after)
@@ -20,7 +21,11 @@ async def list_models(models: Models, after: After, limit: Limit = 100) -> PageO
 
 
 @router.get(
-    "/current", operation_id="get_current_model", summary="Get the served model", responses=problem_responses(404)
+    "/current",
+    operation_id="get_current_model",
+    summary="Get the served model",
+    responses=problem_responses(404),
+    openapi_extra=READ,
 )
 async def get_current_model(models: Models) -> ModelSummary:
     """The model that the pointer names; every process serves it within a second."""
@@ -30,7 +35,9 @@ async def get_current_model(models: Models) -> ModelSummary:
     return await models.get(model_id)
 
 
-@router.get("/{model_id}", operation_id="get_model", summary="Get a model", responses=problem_responses(404))
+@router.get(
+    "/{model_id}", operation_id="get_model", summary="Get a model", responses=problem_responses(404), openapi_extra=READ
+)
 async def get_model(model_id: ModelId, services: AllServices) -> ModelSummary:
     """What it was made from, how, how good it is, and what became of its lists."""
     await services.shown.tell()
@@ -39,7 +46,11 @@ async def get_model(model_id: ModelId, services: AllServices) -> ModelSummary:
 
 
 @router.post(
-    "/{model_id}/activate", operation_id="activate_model", summary="Serve a model", responses=problem_responses(404)
+    "/{model_id}/activate",
+    operation_id="activate_model",
+    summary="Serve a model",
+    responses=problem_responses(404),
+    openapi_extra=ADMIN,
 )
 async def activate_model(model_id: ModelId, models: Models) -> ModelSummary:
     """Promote or roll back; every process serves it within a second."""

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
+from app.api.access import READ
 from app.api.dependencies import AllServices
 from app.api.routing import Route
 from app.schemas.overview import Found, Statistics
@@ -12,13 +13,25 @@ from app.schemas.problems import problem_responses
 router = APIRouter(tags=["operations"], route_class=Route)
 
 
-@router.get("/statistics", operation_id="get_statistics", summary="What there is", responses=problem_responses())
+@router.get(
+    "/statistics",
+    operation_id="get_statistics",
+    summary="What there is",
+    responses=problem_responses(),
+    openapi_extra=READ,
+)
 async def get_statistics(services: AllServices) -> Statistics:
     """Counts, freshness, the labels that courses have, and limits."""
     return await services.overview.statistics()
 
 
-@router.get("/search", operation_id="search", summary="Find users and courses", responses=problem_responses())
+@router.get(
+    "/search",
+    operation_id="search",
+    summary="Find users and courses",
+    responses=problem_responses(),
+    openapi_extra=READ,
+)
 async def search(
     services: AllServices,
     q: Annotated[

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
+from app.api.access import READ
 from app.api.dependencies import OfCourse, OfUser, Pictures
 from app.api.pictures import MEDIA_TYPES, Picture
 from app.api.routing import Route
@@ -84,6 +85,7 @@ def _responses(example: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
     summary="Picture of the graph",
     response_class=Response,
     responses=_responses(GRAPH),
+    openapi_extra=READ,
 )
 async def get_graph_picture(
     format: Format,  # noqa: A002 - the name in the contract
@@ -110,6 +112,7 @@ async def get_graph_picture(
     summary="Picture of the loss curve",
     response_class=Response,
     responses=_responses(LOSS),
+    openapi_extra=READ,
 )
 async def get_loss_picture(
     format: Format,  # noqa: A002
@@ -127,6 +130,7 @@ async def get_loss_picture(
     summary="Picture of the embedding map",
     response_class=Response,
     responses=_responses(EMBEDDINGS),
+    openapi_extra=READ,
 )
 async def get_embeddings_picture(
     format: Format,  # noqa: A002
@@ -138,7 +142,7 @@ async def get_embeddings_picture(
     return _respond(request, await pictures.embeddings(format, model_id))
 
 
-@router.get("/{name}", include_in_schema=False)
+@router.get("/{name}", include_in_schema=False, openapi_extra=READ)
 async def get_picture(  # noqa: PLR0917 - the framework calls it by name
     name: Literal["graph", "loss", "embeddings"],
     request: Request,

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Body, Query, Request, Response
 from starlette.responses import StreamingResponse
 
 from app.api import examples
+from app.api.access import READ
 from app.api.answers import document, items_json, json_response, list_response
 from app.api.dependencies import CourseId, Services, UserId, get_services
 from app.api.lists import ListRoute, to_options
@@ -60,6 +61,7 @@ UNCHANGED: dict[int | str, dict[str, Any]] = {304: {"description": "The list is 
     summary="What a user should take next",
     responses={**LIST, **UNCHANGED, **problem_responses(404)},
     response_class=Response,
+    openapi_extra=READ,
 )
 async def get_recommendations(
     user_id: UserId, request: Request, options: Annotated[RecommendationOptions, Query()]
@@ -74,6 +76,7 @@ async def get_recommendations(
     summary="What most take",
     responses={**LIST, **UNCHANGED, **problem_responses()},
     response_class=Response,
+    openapi_extra=READ,
 )
 async def get_popular(request: Request, options: Annotated[PopularOptions, Query()]) -> Response:
     """Most taken courses; a score is ln(1 + takers)."""
@@ -89,6 +92,7 @@ async def get_popular(request: Request, options: Annotated[PopularOptions, Query
     summary="What many users should take next",
     responses={**LINES, **problem_responses(400, 404, 413, 415)},
     response_class=StreamingResponse,
+    openapi_extra=READ,
 )
 async def post_recommendations_batch(
     request: Request, options: Annotated[BatchOptions, Body(examples=[BATCH])]
@@ -109,6 +113,7 @@ async def post_recommendations_batch(
     summary="What a user should take next, options in the body",
     responses={**LIST, **problem_responses(400, 404, 413, 415)},
     response_class=Response,
+    openapi_extra=READ,
 )
 async def post_recommendations(
     user_id: UserId, request: Request, options: Annotated[RecommendationOptions, Body(examples=[OPTIONS])] = DEFAULTS
@@ -123,6 +128,7 @@ async def post_recommendations(
     summary="What somebody without an account should take next",
     responses={**LIST, **problem_responses(400, 413, 415)},
     response_class=Response,
+    openapi_extra=READ,
 )
 async def post_anonymous_recommendations(
     request: Request, options: Annotated[AnonymousOptions, Body(examples=[SOMEBODY])] = NOBODY
@@ -142,6 +148,7 @@ async def post_anonymous_recommendations(
     summary="Courses like one",
     responses={200: {"model": SimilarCourses, "description": "Nearest first"}, **problem_responses(404)},
     response_class=Response,
+    openapi_extra=READ,
 )
 async def get_similar_courses(
     course_id: CourseId, request: Request, options: Annotated[CountOptions, Query()]
@@ -164,6 +171,7 @@ async def get_similar_courses(
     summary="Who should take a course",
     responses={200: {"model": InterestedUsers, "description": "Highest ranks first"}, **problem_responses(404)},
     response_class=Response,
+    openapi_extra=READ,
 )
 async def get_course_users(
     course_id: CourseId, request: Request, options: Annotated[CountOptions, Query()]
@@ -183,6 +191,7 @@ async def get_course_users(
     summary="Users like one",
     responses={200: {"model": SimilarUsers, "description": "Nearest first"}, **problem_responses(404)},
     response_class=Response,
+    openapi_extra=READ,
 )
 async def get_similar_users(user_id: UserId, request: Request, options: Annotated[CountOptions, Query()]) -> Response:
     """Users of the model with the nearest vectors; none for somebody without a vector, or before the first model."""

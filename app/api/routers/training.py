@@ -5,6 +5,7 @@ from typing import Any
 from fastapi import APIRouter, Response
 from sse_starlette import EventSourceResponse
 
+from app.api.access import ADMIN, READ
 from app.api.dependencies import After, AllServices, Limit, RunId, Runs
 from app.api.routing import Route
 from app.api.watching import watch
@@ -33,6 +34,7 @@ PING_SECONDS = 15  # proxies close connections on which nothing comes for a minu
     operation_id="request_run",
     summary="Ask for a training run now",
     responses=problem_responses(409),
+    openapi_extra=ADMIN,
 )
 async def request_run(services: AllServices, response: Response) -> Run:
     """A worker begins it within a second or so; one that is already waiting or running is answered with 409."""
@@ -41,14 +43,22 @@ async def request_run(services: AllServices, response: Response) -> Run:
     return run
 
 
-@router.get("", operation_id="list_runs", summary="List training runs", responses=problem_responses(404))
+@router.get(
+    "", operation_id="list_runs", summary="List training runs", responses=problem_responses(404), openapi_extra=READ
+)
 async def list_runs(runs: Runs, after: After, limit: Limit = 100) -> PageOf[Run]:
     """Newest first."""
     page = await runs.page(limit, after)
     return PageOf[Run](items=page.items, next_cursor=encode_cursor(page.after))
 
 
-@router.get("/{run_id}", operation_id="get_run", summary="Get a training run", responses=problem_responses(404))
+@router.get(
+    "/{run_id}",
+    operation_id="get_run",
+    summary="Get a training run",
+    responses=problem_responses(404),
+    openapi_extra=READ,
+)
 async def get_run(run_id: RunId, runs: Runs) -> Run:
     """Its status, progress, losses and metrics."""
     return await runs.get(run_id)
@@ -60,6 +70,7 @@ async def get_run(run_id: RunId, runs: Runs) -> Run:
     summary="Watch a training run",
     response_class=EventSourceResponse,
     responses={**EVENTS, **problem_responses(404)},
+    openapi_extra=READ,
 )
 async def watch_run(run_id: RunId, runs: Runs) -> EventSourceResponse:
     """Server-sent events named `run`, each with the run as JSON, whenever it has changed; the stream ends with it."""
@@ -73,6 +84,7 @@ async def watch_run(run_id: RunId, runs: Runs) -> EventSourceResponse:
     operation_id="cancel_run",
     summary="Cancel a training run",
     responses=problem_responses(404, 409),
+    openapi_extra=ADMIN,
 )
 async def cancel_run(run_id: RunId, runs: Runs) -> Run:
     """A waiting run ends at once, a running one at its next step."""

@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Request, Response
 
+from app.api.access import READ, WRITE
 from app.api.batches import take_batch
 from app.api.dependencies import After, DryRun, Limit, OnError, StoredInteractions, UserId, Users
 from app.api.openapi import batch_body
@@ -26,21 +27,23 @@ ROWS = batch_body(User, {"user_id": "ada", "interests": {"statistics": 1.0}}, {"
     summary="Create or replace many users",
     response_model=BatchReport,
     responses=problem_responses(400, 413, 415),
-    openapi_extra=ROWS,
+    openapi_extra=WRITE | ROWS,
 )
 async def write_users(request: Request, users: Users, on_error: OnError = "skip", dry_run: DryRun = False) -> Response:
     """A JSON array of up to 10,000 users, or NDJSON of any length; every row that is not written is named."""
     return await take_batch(request, users.batch, on_error=on_error, dry_run=dry_run)
 
 
-@router.get("", operation_id="list_users", summary="List users", responses=problem_responses())
+@router.get("", operation_id="list_users", summary="List users", responses=problem_responses(), openapi_extra=READ)
 async def list_users(users: Users, after: After, limit: Limit = 100) -> PageOf[StoredUser]:
     """Users in the order of their ids."""
     page = await users.store.page(limit, after)
     return PageOf[StoredUser](items=page.items, next_cursor=encode_cursor(page.after))
 
 
-@router.get("/{user_id}", operation_id="get_user", summary="Get a user", responses=problem_responses(404))
+@router.get(
+    "/{user_id}", operation_id="get_user", summary="Get a user", responses=problem_responses(404), openapi_extra=READ
+)
 async def get_user(user_id: UserId, users: Users) -> StoredUser:
     """The user as it is stored."""
     return await users.store.get(user_id)
@@ -51,6 +54,7 @@ async def get_user(user_id: UserId, users: Users) -> StoredUser:
     operation_id="put_user",
     summary="Create or replace a user",
     responses={201: {"model": StoredUser, "description": "Created"}, **problem_responses(400, 413, 415)},
+    openapi_extra=WRITE,
 )
 async def put_user(
     user_id: UserId, body: Annotated[UserBody, Body(examples=[EXAMPLE])], users: Users, response: Response
@@ -68,6 +72,7 @@ async def put_user(
     operation_id="patch_user",
     summary="Change some fields of a user",
     responses=problem_responses(400, 404, 413, 415),
+    openapi_extra=WRITE,
 )
 async def patch_user(
     user_id: UserId, changes: Annotated[dict[str, Any], Body(examples=[{"interests": {"logic": 1}}])], users: Users
@@ -76,7 +81,13 @@ async def patch_user(
     return await users.patch(user_id, changes)
 
 
-@router.delete("/{user_id}", operation_id="delete_user", summary="Erase a user", responses=problem_responses(404))
+@router.delete(
+    "/{user_id}",
+    operation_id="delete_user",
+    summary="Erase a user",
+    responses=problem_responses(404),
+    openapi_extra=WRITE,
+)
 async def delete_user(user_id: UserId, users: Users) -> Deleted:
     """Erases the user and all interactions; counts what was erased."""
     return await users.delete(user_id)
@@ -87,6 +98,7 @@ async def delete_user(user_id: UserId, users: Users) -> Deleted:
     operation_id="list_user_interactions",
     summary="List what a user did, newest first",
     responses=problem_responses(404),
+    openapi_extra=READ,
 )
 async def list_user_interactions(
     user_id: UserId, users: Users, interactions: StoredInteractions, after: After, limit: Limit = 100
