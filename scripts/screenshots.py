@@ -14,6 +14,7 @@ import click
 from PIL import Image
 from playwright.sync_api import ConsoleMessage, Page, sync_playwright
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.support.browser import chromium
 
 SIZES = {"desk": (1280, 900), "phone": (390, 844)}
@@ -82,11 +83,14 @@ def tell(said: ConsoleMessage) -> None:
 def subjects(page: Page, url: str) -> tuple[str, str]:
     """A user with some courses, and one of these."""
     users = page.request.get(f"{url}/users?limit=30").json()["items"]
+    chosen = ("nobody", "nothing")
     for user in users:
         taken = page.request.get(f"{url}/users/{user['user_id']}/interactions").json()["items"]
+        if taken:
+            chosen = (user["user_id"], taken[0]["course_id"])
         if 4 <= len(taken) <= 9:
-            return user["user_id"], taken[0]["course_id"]
-    return ("nobody", "nothing")
+            break
+    return chosen
 
 
 def shoot(page: Page, address: str, target: Path, *, open_first: bool, whole: bool) -> None:
@@ -100,10 +104,9 @@ def shoot(page: Page, address: str, target: Path, *, open_first: bool, whole: bo
         page.wait_for_timeout(SETTLE_MS)
     page.wait_for_timeout(SETTLE_MS)
     shot = Image.open(BytesIO(page.screenshot(full_page=whole)))
-    shot.convert("RGB").quantize(COLOURS).save(target, optimize=True)
+    shot.convert("RGB").quantize(COLOURS, Image.Quantize.MAXCOVERAGE).save(target, optimize=True)
     print(target)
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parents[1]))
     main()

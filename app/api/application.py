@@ -36,6 +36,7 @@ from app.store.client import open_database
 from app.store.courses import CourseStore
 from app.store.interactions import InteractionStore
 from app.store.models import ModelStore
+from app.store.rejected import RejectedStore
 from app.store.runs import RunStore
 from app.store.users import UserStore
 from app.telemetry.metrics import Metrics
@@ -96,11 +97,12 @@ def _lifespan(
             live = Live(db, settings.cache_dir, metrics)
             recommender = Recommender(live, InteractionStore(db), UserStore(db), counted)
             shown = Shown(ModelStore(db))
+            rejected = RejectedStore(db)
             services = Services(
-                users=UserService(UserStore(db), live, metrics),
-                courses=CourseService(CourseStore(db), live, metrics),
+                users=UserService(UserStore(db), live, metrics, rejected),
+                courses=CourseService(CourseStore(db), live, metrics, rejected),
                 interactions=InteractionService(
-                    InteractionStore(db), live, metrics, tuple(settings.interaction_weights)
+                    InteractionStore(db), live, metrics, rejected, tuple(settings.interaction_weights)
                 ),
                 runs=RunStore(db),
                 models=ModelStore(db),
@@ -115,6 +117,7 @@ def _lifespan(
                 ),
                 recommender=recommender,
                 shown=shown,
+                rejected=rejected,
                 metrics=metrics,
                 training_settings={name: getattr(settings, name) for name in TRAINING_SETTINGS},
             )
