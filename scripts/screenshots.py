@@ -19,7 +19,6 @@ from tests.support.browser import chromium
 
 SIZES = {"desk": (1280, 900), "phone": (390, 844)}
 SETTLE_MS = 400  # bars move into place
-COLOURS = 128  # of a picture, which makes it a quarter of the size
 THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 
 
@@ -103,8 +102,7 @@ def shoot(page: Page, address: str, target: Path, *, open_first: bool, whole: bo
         page.locator(".recs button[aria-expanded]").first.click()
         page.wait_for_timeout(SETTLE_MS)
     page.wait_for_timeout(SETTLE_MS)
-    shot = Image.open(BytesIO(page.screenshot(full_page=whole)))
-    shot.convert("RGB").quantize(COLOURS, Image.Quantize.MAXCOVERAGE).save(target, optimize=True)
+    Image.open(BytesIO(page.screenshot(full_page=whole))).convert("RGB").save(target, optimize=True)
     print(target)
 
 

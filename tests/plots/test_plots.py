@@ -265,7 +265,7 @@ def test_a_png_without_the_font_says_so(caplog: pytest.LogCaptureFixture) -> Non
     assert graph.label("c0").title == TITLES[0]
     draw_graph(whole(graph), "png")
     assert caplog.messages == []
-    unknown = replace(whole(graph), courses=[GraphCourse("c0", "\U0001f9e0", (), 1)])  # no font that is asked has it
+    unknown = replace(whole(graph), courses=(GraphCourse("c0", "\U0001f9e0", (), 1),))  # no font that is asked has it
     draw_graph(unknown, "svg")
     draw_graph(unknown, "png")
     assert ["fonts-wqy-microhei" in message for message in caplog.messages] == [True]
