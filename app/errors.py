@@ -33,6 +33,7 @@
     ├── MissingExtraError           a command needs an optional part of the installation
     ├── ServiceError                a command asked a running service, and it did not do what was wanted
     ├── ImportFileError             a file given to import cannot be read as what it claims to be
+    ├── BackupError                 a backup cannot be made, or is damaged, or cannot be restored here
     ├── DatasetError                a folder given to evaluate does not hold a data set
     ├── LeaseLostError              this worker's right to train and publish has passed on
     ├── ChangeHistoryLostError      the change stream no longer reaches back far enough
@@ -344,6 +345,10 @@ class ServiceError(CourseGraphError):
 
 class ImportFileError(CourseGraphError):
     """A file given to import cannot be read as what it claims to be."""
+
+
+class BackupError(CourseGraphError):
+    """A backup cannot be made, is damaged, or cannot be restored into this database."""
 
 
 class DatasetError(CourseGraphError):

@@ -14,11 +14,11 @@ import click
 from PIL import Image
 from playwright.sync_api import ConsoleMessage, Page, sync_playwright
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.support.browser import chromium
 
 SIZES = {"desk": (1280, 900), "phone": (390, 844)}
 SETTLE_MS = 400  # bars move into place
-COLOURS = 128  # of a picture, which makes it a quarter of the size
 THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 
 
@@ -82,11 +82,14 @@ def tell(said: ConsoleMessage) -> None:
 def subjects(page: Page, url: str) -> tuple[str, str]:
     """A user with some courses, and one of these."""
     users = page.request.get(f"{url}/users?limit=30").json()["items"]
+    chosen = ("nobody", "nothing")
     for user in users:
         taken = page.request.get(f"{url}/users/{user['user_id']}/interactions").json()["items"]
+        if taken:
+            chosen = (user["user_id"], taken[0]["course_id"])
         if 4 <= len(taken) <= 9:
-            return user["user_id"], taken[0]["course_id"]
-    return ("nobody", "nothing")
+            break
+    return chosen
 
 
 def shoot(page: Page, address: str, target: Path, *, open_first: bool, whole: bool) -> None:
@@ -99,11 +102,9 @@ def shoot(page: Page, address: str, target: Path, *, open_first: bool, whole: bo
         page.locator(".recs button[aria-expanded]").first.click()
         page.wait_for_timeout(SETTLE_MS)
     page.wait_for_timeout(SETTLE_MS)
-    shot = Image.open(BytesIO(page.screenshot(full_page=whole)))
-    shot.convert("RGB").quantize(COLOURS).save(target, optimize=True)
+    Image.open(BytesIO(page.screenshot(full_page=whole))).convert("RGB").save(target, optimize=True)
     print(target)
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parents[1]))
     main()

@@ -40,6 +40,7 @@ from app.store.client import open_database
 from app.store.courses import CourseStore
 from app.store.interactions import InteractionStore
 from app.store.models import ModelStore
+from app.store.rejected import RejectedStore
 from app.store.runs import RunStore
 from app.store.users import UserStore
 from app.telemetry.metrics import Metrics
@@ -113,11 +114,12 @@ def _lifespan(
             shown = Shown(ModelStore(db))
             admin_key = None if settings.admin_key is None else settings.admin_key.get_secret_value()
             gate = Gate(KeyStore(db), local=local, admin_key=admin_key, origins=settings.cors_origins)
+            rejected = RejectedStore(db)
             services = Services(
-                users=UserService(UserStore(db), live, metrics),
-                courses=CourseService(CourseStore(db), live, metrics),
+                users=UserService(UserStore(db), live, metrics, rejected),
+                courses=CourseService(CourseStore(db), live, metrics, rejected),
                 interactions=InteractionService(
-                    InteractionStore(db), live, metrics, tuple(settings.interaction_weights)
+                    InteractionStore(db), live, metrics, rejected, tuple(settings.interaction_weights)
                 ),
                 runs=RunStore(db),
                 models=ModelStore(db),
@@ -132,6 +134,7 @@ def _lifespan(
                 ),
                 recommender=recommender,
                 shown=shown,
+                rejected=rejected,
                 metrics=metrics,
                 training_settings={name: getattr(settings, name) for name in TRAINING_SETTINGS},
             )

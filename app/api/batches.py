@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from app.api.bodies import JSON, NDJSON, describe_json_error, media_type, parse_json, read_json, read_lines
 from app.api.reports import Report
 from app.errors import HttpError, InvalidValueError, TooLargeError, UnsupportedMediaError
+from app.schemas.reports import RejectedRow
 from app.schemas.rows import UnreadableRow, reject, validate_rows
 
 ARRAY_ROWS = 10_000  # rows of a JSON array, all of which is in memory; NDJSON may have any number
@@ -42,19 +43,21 @@ class BatchKind:
     """How rows of one kind are checked and written.
 
     check: positions that ``write`` would give back as unknown.  types: accepted interaction types.
-    count: told how many rows were accepted and rejected.
+    count: told how many rows were accepted and rejected.  note: given the first rejected ones, unless of a dry run.
     """
 
     model: type[BaseModel]
     write: Callable[[list[Any]], Awaitable[Outcome]]
     check: Callable[[list[Any]], Awaitable[Unknown]]
     count: Callable[[int, int], None]
+    note: Callable[[list[RejectedRow]], Awaitable[None]]
     types: Collection[str] | None = None
 
 
 async def take_batch(request: Request, kind: BatchKind, *, on_error: OnError, dry_run: bool) -> Response:
     """Write the good rows and name the bad ones; of a single object what is wrong with it is the answer.
 
+    The first of the bad ones are kept for whoever looks after the data.
     on_error: ``abort`` writes nothing if any row is bad.  dry_run: nothing is written at all.
     Raises MalformedBodyError, TooLargeError, UnsupportedMediaError; of a single object any HttpError.
     """
@@ -76,12 +79,16 @@ async def take_batch(request: Request, kind: BatchKind, *, on_error: OnError, dr
         if on_error == "abort":
             await _process(first, kind, report, write=False)
             if report.n_rejected:
+                if not dry_run:
+                    await kind.note(report.first)
                 return report.aborted(request, kind.count)
             if dry_run:
                 return report.response(kind.count)
             report.clear()
             first = again()
         await _process(first, kind, report, write=not dry_run)
+        if report.n_rejected and not dry_run:
+            await kind.note(report.first)
         return report.response(kind.count)
 
 

@@ -18,6 +18,7 @@ from app.schemas.fields import Id
 from app.schemas.pages import decode_cursor
 from app.store.interactions import InteractionStore
 from app.store.models import ModelStore
+from app.store.rejected import RejectedStore
 from app.store.runs import RunStore
 from app.telemetry.metrics import Metrics
 
@@ -36,6 +37,7 @@ class Services:
     overview: Overview
     recommender: Recommender
     shown: Shown
+    rejected: RejectedStore
     metrics: Metrics
     training_settings: dict[str, Any]
 

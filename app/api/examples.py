@@ -164,7 +164,20 @@ ANSWERS: dict[str, Example] = {  # by the name of the schema
         "users": [],
         "courses": [{"course_id": "python", "title": "Python Programming", "categories": ["Programming"]}],
     },
-    "Deleted": {"users": 1, "courses": 0, "interactions": 42},
+    "Deleted": {"users": 1, "courses": 0, "interactions": 42, "rejected_rows": 0},
+    "PageOf_NotedRow_": {
+        "items": [
+            {
+                "index": 7,
+                "id": "ada/python/flew",
+                "type": "invalid_value",
+                "detail": "type has value 'flew'; wanted one of view, like, enroll, complete, dislike, drop",
+                "at": "2026-11-24T09:30:00Z",
+                "kind": "interactions",
+            }
+        ],
+        "next_cursor": None,
+    },
     "RemovedCount": {"deleted": 1},
     "Health": {"status": "ok", "checks": {"database": "ok", "change_stream": "ok", "model": "ok"}},
 }

@@ -16,6 +16,7 @@ from app.schemas.reports import RejectedRow
 from app.telemetry.logging import request_id
 
 MEMORY_BYTES = 4 * 2**20  # of rejected rows; more of them go to a temporary file
+FIRST_ROWS = 100  # kept as they are
 READ_BYTES = 2**18  # sent at once
 
 Count = Callable[[int, int], None]  # accepted and rejected rows
@@ -30,6 +31,7 @@ class Report:
         self._rows = tempfile.SpooledTemporaryFile(MEMORY_BYTES)  # noqa: SIM115 - the report is the context manager
         self._size = 0
         self.n_rejected = 0
+        self.first: list[RejectedRow] = []
 
     def __enter__(self) -> Self:
         """The report itself."""
@@ -55,6 +57,7 @@ class Report:
         """Name bad rows."""
         if not rows:
             return
+        self.first += rows[: FIRST_ROWS - len(self.first)]
         text = b",".join(orjson.dumps(row.model_dump()) for row in rows)
         text = b"," + text if self.n_rejected else text
         self.n_rejected += len(rows)

@@ -1,6 +1,7 @@
 """Writes: stored first, then known to this process at once."""
 
-from collections.abc import Collection, Mapping
+import contextlib
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from functools import partial
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -12,25 +13,40 @@ from app.api.live import Live
 from app.domain.changes import Change, CourseChanged, InteractionChanged, UserChanged
 from app.schemas.courses import Course, StoredCourse
 from app.schemas.interactions import Interaction
-from app.schemas.reports import Deleted
+from app.schemas.reports import Deleted, Kind, RejectedRow
 from app.schemas.users import StoredUser, User
+from app.store.client import UNAVAILABLE_ERRORS
 from app.store.courses import course_facts
 from app.store.interactions import InteractionStore
 from app.store.records import RecordStore
+from app.store.rejected import RejectedStore
 from app.telemetry.metrics import Metrics
 
 Given = TypeVar("Given", bound=BaseModel)
 Stored = TypeVar("Stored", bound=BaseModel)
 
 
+def noting(rejected: RejectedStore, kind: Kind) -> Callable[[list[RejectedRow]], Awaitable[None]]:
+    """What keeps rejected rows of a kind; the batch is answered also when they cannot be kept."""
+
+    async def note(rows: list[RejectedRow]) -> None:
+        with contextlib.suppress(*UNAVAILABLE_ERRORS):
+            await rejected.note(kind, rows)
+
+    return note
+
+
 class RecordService(Generic[Given, Stored]):
     """Users or courses."""
 
-    kind: ClassVar[str]
+    kind: ClassVar[Kind]
 
-    def __init__(self, store: RecordStore[Given, Stored], live: Live, metrics: Metrics) -> None:
-        self.store, self._live = store, live
-        self.batch = BatchKind(store.given, self.write, self._all_known, partial(metrics.count_rows, self.kind))
+    def __init__(
+        self, store: RecordStore[Given, Stored], live: Live, metrics: Metrics, rejected: RejectedStore
+    ) -> None:
+        self.store, self._live, self._rejected = store, live, rejected
+        count, note = partial(metrics.count_rows, self.kind), noting(rejected, self.kind)
+        self.batch = BatchKind(store.given, self.write, self._all_known, count, note)
 
     def written(self, record: Given | Stored, cluster_time: int) -> Change:
         """What serving must know of a record that was written."""
@@ -87,6 +103,11 @@ class UserService(RecordService[User, StoredUser]):
         """The vector is nobody's any more."""
         return UserChanged(cluster_time, record_id, removed=True)
 
+    async def delete(self, record_id: str) -> Deleted:
+        """Erase also what rejected rows say of the user."""
+        deleted = await super().delete(record_id)
+        return deleted.model_copy(update={"rejected_rows": await self._rejected.forget_user(record_id)})
+
 
 class CourseService(RecordService[Course, StoredCourse]):
     """Courses."""
@@ -105,14 +126,22 @@ class CourseService(RecordService[Course, StoredCourse]):
 class InteractionService:
     """Interactions."""
 
-    def __init__(self, store: InteractionStore, live: Live, metrics: Metrics, types: Collection[str]) -> None:
+    def __init__(
+        self,
+        store: InteractionStore,
+        live: Live,
+        metrics: Metrics,
+        rejected: RejectedStore,
+        types: Collection[str],
+    ) -> None:
         self.store, self._live, self._types = store, live, types
+        self._note = noting(rejected, "interactions")
         self._count = partial(metrics.count_rows, "interactions")
 
     def batch(self, *, auto_create: bool) -> BatchKind:
         """How rows are checked and written, creating unknown users and courses or not."""
         write, check = partial(self.write, auto_create=auto_create), partial(self._unknown, auto_create=auto_create)
-        return BatchKind(Interaction, write, check, self._count, self._types)
+        return BatchKind(Interaction, write, check, self._count, self._note, self._types)
 
     async def write(self, rows: list[Interaction], *, auto_create: bool) -> Outcome:
         """Create or update many."""

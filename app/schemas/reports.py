@@ -1,6 +1,11 @@
 """What a batch, an import or a deletion did."""
 
+from datetime import datetime
+from typing import Literal
+
 from pydantic import BaseModel, Field
+
+Kind = Literal["users", "courses", "interactions"]
 
 
 class RejectedRow(BaseModel):
@@ -10,6 +15,13 @@ class RejectedRow(BaseModel):
     id: str | None = Field(description="Its id as far as it could be read")
     type: str = Field(description="Stable slug of the problem")
     detail: str = Field(description="The key, the value and what was wanted")
+
+
+class NotedRow(RejectedRow):
+    """A rejected row of somebody's batch."""
+
+    at: datetime = Field(description="When its batch came")
+    kind: Kind
 
 
 class BatchReport(BaseModel):
@@ -30,3 +42,4 @@ class Deleted(BaseModel):
     users: int = 0
     courses: int = 0
     interactions: int = 0
+    rejected_rows: int = Field(0, description="Rows of batches that were not taken and named the user")

@@ -41,6 +41,7 @@ COLLECTIONS: dict[str, type[Change]] = {
 }
 ALL_KINDS = frozenset(COLLECTIONS.values())
 
+RESTORED = {"_id": "restored"}  # in settings: the cluster time at which a backup was restored
 REMOVED = ("drop", "rename", "dropDatabase", "invalidate")  # a collection is gone and its documents are not named
 HISTORY_LOST = 286
 CURSOR_GONE = {43, 237, 11601}  # CursorNotFound, CursorKilled, Interrupted
@@ -58,9 +59,12 @@ async def follow(
     """
     pipeline = _pipeline(kinds)
     place: Document = {"startAtOperationTime": to_timestamp(since + 1)}
-    position, pause = since, RETRY_SECONDS[0]
+    position, pause, checked = since, RETRY_SECONDS[0], False
     while True:
         try:
+            if not checked:
+                await _check_restored(db, since)
+                checked = True
             async with _open(db, pipeline, place) as cursor:
                 while True:
                     events, token = await cursor.poll()
@@ -75,6 +79,16 @@ async def follow(
         yield ChangeBatch((), position, connected=False)
         await asyncio.sleep(pause)
         pause = min(2 * pause, RETRY_SECONDS[1])
+
+
+async def _check_restored(db: Database, since: int) -> None:
+    """Raise ChangeHistoryLostError if the database was restored from a backup after ``since``.
+
+    The oplog of the new server may say that it is complete, but what was deleted on the old one is not in it.
+    """
+    restored = await db["settings"].find_one(RESTORED)
+    if restored is not None and since < restored["cluster_time"]:
+        raise ChangeHistoryLostError("the database was restored from a backup after the wanted time")
 
 
 def _pipeline(kinds: Collection[type[Change]]) -> list[Document]:

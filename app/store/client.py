@@ -4,7 +4,8 @@ Acknowledged means written by a majority and journaled, whatever the URI says: w
 rows that a caller was told are stored.
 """
 
-from collections.abc import AsyncIterator, Mapping
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC
 from typing import TYPE_CHECKING, Any, cast
@@ -23,6 +24,8 @@ from pymongo.read_concern import ReadConcern
 
 from app.errors import NotReplicaSetError, SchemaVersionError
 
+log = logging.getLogger(__name__)
+
 Document = dict[str, Any]
 if TYPE_CHECKING:
     Client = AsyncIOMotorClient[Document]
@@ -37,6 +40,14 @@ UNAVAILABLE_ERRORS: tuple[type[Exception], ...] = (ConnectionFailure, WriteConce
 """What the driver raises when the server is down, has no primary, or did not answer or confirm in time."""
 
 SCHEMA_VERSION = 1  # of the documents; goes up when a release can no longer read what an older one wrote
+
+Step = Callable[["Database"], Awaitable[None]]
+MIGRATIONS: Mapping[int, Step] = {}
+"""What brings documents from version n to n + 1.
+
+Processes that start together may run a step at once, and one that dies half-way leaves it to the next: a step must come
+to the same end however often it is begun.
+"""
 
 INDEXES: Mapping[str, tuple[IndexModel, ...]] = {
     # A user's interactions are a range of _id; a course's need an index.  The type costs next to nothing beside it
@@ -84,19 +95,35 @@ async def open_database(uri: str, name: str, *, timeout_seconds: float, app_name
 
 
 async def prepare_database(db: Database) -> None:
-    """Create what indexes are missing and note the schema version; safe to run by many processes at once.
+    """Bring the documents up to this release and create what indexes are missing; safe to do by many processes at once.
+
+    A database of a newer release is left as it is.
 
     Raises NotReplicaSetError, SchemaVersionError, or one of UNAVAILABLE_ERRORS.
     """
     hello = await db.client.admin.command("hello")
     if "setName" not in hello and hello.get("msg") != "isdbgrid":  # the latter is a router of a sharded cluster
         raise NotReplicaSetError
+    await migrate(db, MIGRATIONS, SCHEMA_VERSION)
     for collection, indexes in INDEXES.items():
         await db[collection].create_indexes(list(indexes))
-    await db["settings"].update_one({"_id": "schema"}, {"$setOnInsert": {"version": SCHEMA_VERSION}}, upsert=True)
-    schema = await db["settings"].find_one({"_id": "schema"})
-    if schema is not None and schema["version"] > SCHEMA_VERSION:
-        raise SchemaVersionError(schema["version"], SCHEMA_VERSION)
+
+
+async def migrate(db: Database, steps: Mapping[int, Step], known: int) -> None:
+    """Take one step after the other until the documents have version ``known``; an empty database has it already.
+
+    Raises SchemaVersionError when they have a newer one, or what a step raises; done steps stay done.
+    """
+    settings = db["settings"]
+    await settings.update_one({"_id": "schema"}, {"$setOnInsert": {"version": known}}, upsert=True)
+    schema = await settings.find_one({"_id": "schema"})
+    found: int = known if schema is None else schema["version"]
+    if found > known:
+        raise SchemaVersionError(found, known)
+    for version in range(found, known):
+        log.info("bringing the database from schema version %d to %d", version, version + 1)
+        await steps[version](db)
+        await settings.update_one({"_id": "schema", "version": version}, {"$set": {"version": version + 1}})
 
 
 async def cluster_time(db: Database) -> int:

@@ -295,6 +295,12 @@ def test_a_file_with_bad_rows_is_imported(watched: Watched, tmp_path: Path) -> N
     assert [row["line"] for row in rows] == [3, 4]
     taken = interact(page, f"{watched.url}/users/zoe/interactions")
     assert {row["course_id"] for row in taken["items"]} == {"new-course", 'a "b"'}  # type: ignore[attr-defined]
+    noted = page.locator(".card", has=page.get_by_role("heading", name="Last rejected rows"))
+    expect(noted.locator("tbody tr").first).to_contain_text("interactions")
+    expect(noted).to_contain_text("flew")
+    page.reload()  # another tab, or another person
+    watched.drawn()
+    expect(noted).to_contain_text("flew")
     interact(page, f"{watched.url}/users/zoe", "DELETE")
 
 

@@ -3,6 +3,7 @@
 import json
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
+from dataclasses import replace
 from io import BytesIO
 
 import numpy as np
@@ -24,7 +25,7 @@ from app.plots.neighbourhood import (
     whole,
     without_users,
 )
-from app.plots.points import CourseLabel, GraphPoints, LossPoints, graph_from, loss_from, to_json
+from app.plots.points import CourseLabel, GraphCourse, GraphPoints, LossPoints, graph_from, loss_from, to_json
 from app.plots.projection import map_of, pca
 from app.plots.vector import graph_svg, loss_svg
 
@@ -257,3 +258,14 @@ def test_titles_stand_as_they_are() -> None:
 def test_equal_points_give_equal_files() -> None:
     assert draw_graph(GRAPHS["user"], "svg") == draw_graph(GRAPHS["user"], "svg")
     assert draw_loss(LOSSES["usual"], "png") == draw_loss(LOSSES["usual"], "png")
+
+
+def test_a_png_without_the_font_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    graph = make_graph([[0]], 1)
+    assert graph.label("c0").title == TITLES[0]
+    draw_graph(whole(graph), "png")
+    assert caplog.messages == []
+    unknown = replace(whole(graph), courses=(GraphCourse("c0", "\U0001f9e0", (), 1),))  # no font that is asked has it
+    draw_graph(unknown, "svg")
+    draw_graph(unknown, "png")
+    assert ["fonts-wqy-microhei" in message for message in caplog.messages] == [True]

@@ -3,7 +3,7 @@
 import { decimal, h, percent, s } from "./dom.js";
 
 const METRIC = { "recall@10": "Recall@10", "recall@20": "Recall@20", "ndcg@10": "NDCG@10", "ndcg@20": "NDCG@20" };
-const WHO = { model: "This model", popular: "Most popular", item_cosine: "Item cosine" };
+const WHO = { model: "This model", popular: "Most popular", item_cosine: "Item cosine", gf_cf: "GF-CF", ease: "EASE" };
 
 export const metricName = (name) => METRIC[name] ?? name;
 export const whoName = (name) => WHO[name] ?? name.replaceAll("_", " ");
@@ -34,7 +34,7 @@ export const shareBar = (value, most) => bar(value / Math.max(most, 1e-9), perce
 
 /** A curve of values 1, 2, ... that can be set again as it grows; a second series has its own scale on the right. */
 export function curve({ label, height = 240 }) {
-  const left = 52, right = 52, top = 14, bottom = 32;
+  const left = 52, right = 52, top = 28, bottom = 32;
   let width = 640, shown = null;
   const root = s("svg", { class: "curve", role: "img", "aria-label": label });
   const box = h("div", { class: "curve-box" }, root);
@@ -71,6 +71,8 @@ export function curve({ label, height = 240 }) {
       if (second.length) {
         const other = scale([...second.map(([, value]) => value), 0.8 * Math.max(...second.map(([, value]) => value))]); // so that small differences look small
         for (const value of [other.low, other.high]) parts.push(s("text", { x: width - right + 8, y: other.y(value) + 4, class: "tick second" }, value.toPrecision(3)));
+        parts.push(s("text", { x: left + 30, y: 12, class: "tick" }, "loss"), s("line", { x1: left, x2: left + 24, y1: 8, y2: 8, class: "line" }),
+          s("text", { x: width - right - 30, y: 12, class: "tick second end" }, `${secondName}, right scale`), s("line", { x1: width - right - 24, x2: width - right, y1: 8, y2: 8, class: "line second" }));
         parts.push(s("polyline", { points: second.map(([epoch, value]) => `${x(epoch, count).toFixed(1)},${other.y(value).toFixed(1)}`).join(" "), class: "line second" }));
       }
     } else parts.push(s("text", { x: width / 2, y: height / 2, class: "tick middle" }, "No epoch is over yet"));

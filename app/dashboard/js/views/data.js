@@ -2,21 +2,25 @@
 
 import { forgetCourses, get, send } from "../api.js";
 import { kindOf, readRows } from "../csv.js";
-import { card, h, icon, number, problem, put, toast } from "../dom.js";
+import { card, h, icon, number, problem, put, table, text, time, toast } from "../dom.js";
 
 const BATCH = 2000; // rows sent at once
 const SHOWN = 200; // rejected rows in the table; all are in the file
+const NOTED = 50; // last rejected rows of anybody
 const KINDS = ["users", "courses", "interactions"];
 let last = null; // the report of this tab, also when another view was looked at meanwhile
 
 export async function render(root) {
-  const statistics = await get("statistics");
+  const [statistics, rejected] = await Promise.all([get("statistics"), get("rejected", { limit: NOTED })]);
   const report = h("div", { class: "wide" });
-  root.append(h("div", { class: "grid" }, importCard(report), exportCard(statistics), limitsCard(statistics), report));
+  const noted = h("div", { class: "wide" });
+  const refresh = async () => drawNoted(noted, (await get("rejected", { limit: NOTED })).items);
+  root.append(h("div", { class: "grid" }, importCard(report, refresh), exportCard(statistics), limitsCard(statistics), report, noted));
   if (last) drawReport(report, last);
+  drawNoted(noted, rejected.items);
 }
 
-function importCard(report) {
+function importCard(report, refresh) {
   const input = h("input", { type: "file", class: "visually-hidden", id: "file", accept: ".csv,.tsv,.txt,.ndjson,.jsonl,.json,.gz", multiple: true, on: { change: () => take([...input.files]) } });
   const kind = h("select", { id: "kind" }, h("option", { value: "" }, "as their columns tell"), KINDS.map((one) => h("option", { value: one }, one)));
   const dry = h("input", { type: "checkbox", id: "dry" });
@@ -37,6 +41,7 @@ function importCard(report) {
     choose.disabled = true;
     try {
       for (const file of files) await importFile(file, { kind: kind.value, dry: dry.checked, create: create.checked }, report);
+      await refresh().catch(() => {}); // the report of the file is there already
     } finally {
       choose.disabled = false;
       input.value = "";
@@ -102,6 +107,13 @@ function drawReport(place, result) {
       h("tbody", {}, result.rejected.slice(0, SHOWN).map((bad) => h("tr", {}, h("th", { scope: "row" }, String(bad.line)), h("td", {}, h("bdi", {}, bad.id ?? "–")), h("td", {}, bad.detail)))))));
   }
   put(place, card(result.dry ? `Check of ${result.file}` : `Import of ${result.file}`, { "aria-busy": result.done ? null : "true" }, h("div", { class: "stack", role: "status" }, parts)));
+}
+
+/** Rows that anybody sent and that were not taken, as the service remembers them. */
+function drawNoted(place, rows) {
+  put(place, card("Last rejected rows", { aside: h("span", { class: "quiet" }, "from anybody, newest first") }, rows.length
+    ? table("Last rejected rows of the service", [["When"], ["Rows of"], ["Place"], ["Id"], ["What is wrong"]], rows.map((row) => [time(row.at), row.kind, number(row.index), text(row.id ?? "–"), row.detail]))
+    : h("p", { class: "quiet" }, "None: every row that was sent has been taken.")));
 }
 
 function download(name, content, type = "application/x-ndjson") {
