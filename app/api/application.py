@@ -18,6 +18,7 @@ from app.api.recommender import Recommender
 from app.api.routers import (
     courses,
     export,
+    gorse,
     interactions,
     models,
     operations,
@@ -49,6 +50,7 @@ ROUTERS = (
     interactions.router,
     *(module.router for module in (users, courses, training, models, pictures, export, overview, operations, page)),
 )
+FIRST, *REST = (route for router in ROUTERS for route in router.routes)
 TRAINING_SETTINGS = (
     *("embedding_size", "n_layers", "combination", "loss", "epochs"),
     *("batch_size", "learning_rate", "l2_weight", "seed", "device"),
@@ -71,7 +73,7 @@ def create_application(settings: Settings) -> FastAPI:
         redirect_slashes=False,  # one address for one thing
         openapi_tags=TAGS,
         # In one flat table, as each inclusion costs every request a second search; what must be fast comes first.
-        routes=[route for router in ROUTERS for route in router.routes],
+        routes=[FIRST, *gorse.HOT, *REST, *gorse.ROUTES],
     )
     app.state.body_limit_bytes = settings.body_limit_bytes
     app.state.spool_limit_bytes = settings.spool_limit_bytes
@@ -92,16 +94,14 @@ def _lifespan(
             timeout_seconds=settings.database_timeout_seconds,
             app_name="coursegraph-api",
         ) as db:
-            counted = [name for name, weight in settings.interaction_weights.items() if weight > 0]
+            uncounted = [name for name, weight in settings.interaction_weights.items() if weight <= 0]
             live = Live(db, settings.cache_dir, metrics)
-            recommender = Recommender(live, InteractionStore(db), UserStore(db), counted)
+            recommender = Recommender(live, InteractionStore(db), UserStore(db), uncounted)
             shown = Shown(ModelStore(db))
             services = Services(
                 users=UserService(UserStore(db), live, metrics),
                 courses=CourseService(CourseStore(db), live, metrics),
-                interactions=InteractionService(
-                    InteractionStore(db), live, metrics, tuple(settings.interaction_weights)
-                ),
+                interactions=InteractionService(InteractionStore(db), live, metrics, settings.interaction_weights),
                 runs=RunStore(db),
                 models=ModelStore(db),
                 live=live,

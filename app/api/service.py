@@ -1,6 +1,6 @@
 """Writes: stored first, then known to this process at once."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from functools import partial
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -16,7 +16,7 @@ from app.schemas.reports import Deleted
 from app.schemas.users import StoredUser, User
 from app.store.courses import course_facts
 from app.store.interactions import InteractionStore
-from app.store.records import RecordStore
+from app.store.records import Patched, RecordStore
 from app.telemetry.metrics import Metrics
 
 Given = TypeVar("Given", bound=BaseModel)
@@ -52,8 +52,15 @@ class RecordService(Generic[Given, Stored]):
 
     async def patch(self, record_id: str, changes: Mapping[str, Any]) -> Stored:
         """Merge into a record.  Raises NotFoundError, InvalidValueError, RequestValidationError."""
+        return await self._changed(self.store.patch(record_id, changes))
+
+    async def change(self, record_id: str, make: Callable[[dict[str, Any]], dict[str, Any]]) -> Stored:
+        """Replace a record by what ``make`` gives for its fields.  Raises NotFoundError, RequestValidationError."""
+        return await self._changed(self.store.change(record_id, make))
+
+    async def _changed(self, changing: Awaitable[Patched[Stored]]) -> Stored:
         try:
-            patched = await self.store.patch(record_id, changes)
+            patched = await changing
         except ValidationError as error:
             problems = [{**problem, "loc": ("body", *problem["loc"])} for problem in error.errors(include_url=False)]
             raise RequestValidationError(problems) from None
@@ -103,9 +110,12 @@ class CourseService(RecordService[Course, StoredCourse]):
 
 
 class InteractionService:
-    """Interactions."""
+    """Interactions.
 
-    def __init__(self, store: InteractionStore, live: Live, metrics: Metrics, types: Collection[str]) -> None:
+    types: accepted types and their weights; of Gorse's clients every type is accepted.
+    """
+
+    def __init__(self, store: InteractionStore, live: Live, metrics: Metrics, types: Mapping[str, float]) -> None:
         self.store, self._live, self._types = store, live, types
         self._count = partial(metrics.count_rows, "interactions")
 
@@ -114,9 +124,9 @@ class InteractionService:
         write, check = partial(self.write, auto_create=auto_create), partial(self._unknown, auto_create=auto_create)
         return BatchKind(Interaction, write, check, self._count, self._types)
 
-    async def write(self, rows: list[Interaction], *, auto_create: bool) -> Outcome:
-        """Create or update many."""
-        written = await self.store.write_many(rows, auto_create=auto_create)
+    async def write(self, rows: list[Interaction], *, auto_create: bool, overwrite: bool = False) -> Outcome:
+        """Create or update many; ``overwrite`` those that are newer too."""
+        written = await self.store.write_many(rows, auto_create=auto_create, overwrite=overwrite)
         refused = {position for position, _ in written.unknown}
         self._live.apply_local(
             InteractionChanged(written.cluster_time, row.user_id, row.course_id, row.type, removed=False)
@@ -124,6 +134,10 @@ class InteractionService:
             if position not in refused
         )
         return Outcome(written.created, written.updated, written.unchanged, written.unknown)
+
+    def weight(self, type_: str) -> float:
+        """What a type weighs; as in training, one that no setting names weighs 1."""
+        return self._types.get(type_, 1.0)
 
     async def _unknown(self, rows: list[Interaction], *, auto_create: bool) -> Unknown:
         """Rows whose user or course is not known and would not be created."""
