@@ -266,7 +266,7 @@ async def test_our_api_has_all_of_it(client: httpx.AsyncClient) -> None:
 
 
 async def test_pages_hold_everything_once(client: httpx.AsyncClient) -> None:
-    rows = [like(f"u{i}", f"i{j}", type_) for i in range(4) for j in range(4) for type_ in ("like", "read")]
+    rows = [like(f"u{i}", f"i{j}", str(kind)) for i in range(4) for j in range(4) for kind in ("like", "read")]
     await ok(client, "POST", "/feedback", json=rows)
     for path, name, n_rows in (
         ("/feedback", "Feedback", 32),
@@ -289,7 +289,7 @@ async def test_pages_hold_everything_once(client: httpx.AsyncClient) -> None:
 
 
 async def test_more_rows_than_are_written_at_once(client: httpx.AsyncClient) -> None:
-    items = [{"ItemId": f"i{number:04}", "Categories": ["c"]} for number in range(4_500)]
+    items: list[dict[str, Any]] = [{"ItemId": f"i{number:04}", "Categories": ["c"]} for number in range(4_500)]
     assert await ok(client, "POST", "/items", json=items) == {"RowAffected": 4_500}
     rows = [like("u", item["ItemId"]) for item in items] + [like(f"v{number}", "i0000") for number in range(11_000)]
     assert await ok(client, "POST", "/feedback", json=rows) == {"RowAffected": 15_500}
