@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from fastapi import APIRouter, Path, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -35,10 +35,11 @@ class GorseRoute(APIRoute):
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """The parts of the path as they were before %2F became a slash."""
         match, child = super().matches(scope)
-        if match is Match.NONE or (b"%" not in scope["raw_path"] and "category" not in self.param_convertors):
+        raw: bytes = scope.get("raw_path") or quote(scope["path"]).encode()
+        if match is Match.NONE or (b"%" not in raw and "category" not in self.param_convertors):
             return match, child
         wanted = self.path.strip("/").split("/")
-        given = scope["raw_path"].decode("utf-8", "replace").strip("/").split("/")
+        given = raw.decode("utf-8", "replace").removeprefix(scope.get("root_path", "")).strip("/").split("/")
         if len(given) != len(wanted):
             return Match.NONE, {}
         named = zip(wanted, given, strict=True)
