@@ -21,6 +21,7 @@ from app.api.recommender import Recommender
 from app.api.routers import (
     courses,
     export,
+    gorse,
     interactions,
     models,
     operations,
@@ -54,6 +55,7 @@ ROUTERS = (
     interactions.router,
     *(module.router for module in (users, courses, training, models, pictures, export, overview, operations, page)),
 )
+FIRST, *REST = (route for router in ROUTERS for route in router.routes)
 TRAINING_SETTINGS = (
     *("embedding_size", "n_layers", "combination", "loss", "epochs"),
     *("batch_size", "learning_rate", "l2_weight", "seed", "device"),
@@ -79,7 +81,7 @@ def create_application(settings: Settings, *, local: bool = False) -> FastAPI:
         redirect_slashes=False,  # one address for one thing
         openapi_tags=TAGS,
         # In one flat table, as each inclusion costs every request a second search; what must be fast comes first.
-        routes=[route for router in ROUTERS for route in router.routes],
+        routes=[FIRST, *gorse.HOT, *REST, *gorse.ROUTES],
     )
     app.state.body_limit_bytes = settings.body_limit_bytes
     app.state.spool_limit_bytes = settings.spool_limit_bytes
@@ -108,9 +110,9 @@ def _lifespan(
             timeout_seconds=settings.database_timeout_seconds,
             app_name="coursegraph-api",
         ) as db:
-            counted = [name for name, weight in settings.interaction_weights.items() if weight > 0]
+            uncounted = [name for name, weight in settings.interaction_weights.items() if weight <= 0]
             live = Live(db, settings.cache_dir, metrics)
-            recommender = Recommender(live, InteractionStore(db), UserStore(db), counted)
+            recommender = Recommender(live, InteractionStore(db), UserStore(db), uncounted)
             shown = Shown(ModelStore(db))
             admin_key = None if settings.admin_key is None else settings.admin_key.get_secret_value()
             gate = Gate(KeyStore(db), local=local, admin_key=admin_key, origins=settings.cors_origins)
@@ -119,7 +121,7 @@ def _lifespan(
                 users=UserService(UserStore(db), live, metrics, rejected),
                 courses=CourseService(CourseStore(db), live, metrics, rejected),
                 interactions=InteractionService(
-                    InteractionStore(db), live, metrics, rejected, tuple(settings.interaction_weights)
+                    InteractionStore(db), live, metrics, rejected, settings.interaction_weights
                 ),
                 runs=RunStore(db),
                 models=ModelStore(db),

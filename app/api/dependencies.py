@@ -10,7 +10,7 @@ from app.api.gate import Gate
 from app.api.live import Live
 from app.api.overview import Overview
 from app.api.pictures import PictureService
-from app.api.recommender import Recommender
+from app.api.recommender import Answer, Recommender
 from app.api.service import CourseService, InteractionService, UserService
 from app.api.shown import Shown
 from app.errors import InvalidValueError
@@ -40,6 +40,11 @@ class Services:
     rejected: RejectedStore
     metrics: Metrics
     training_settings: dict[str, Any]
+
+    def count(self, answer: Answer) -> None:
+        """A list was answered."""
+        self.metrics.count_recommendation(answer.ranked.source)
+        self.shown.add(answer.ranked.model_id)
 
 
 def get_services(request: Request) -> Services:

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from app.api.gorse.openapi import EXAMPLES
+
 Example = dict[str, Any]
 
 TIMES = {"created_at": "2026-11-20T08:00:00Z", "updated_at": "2026-11-24T09:30:00Z"}
@@ -35,6 +37,7 @@ INTERACTION = {
     "value": None,
     "timestamp": "2026-11-24T09:30:00Z",
     "recommendation_id": None,
+    "comment": None,
     "updated_at": "2026-11-24T09:30:01Z",
 }
 METRICS = {
@@ -180,6 +183,7 @@ ANSWERS: dict[str, Example] = {  # by the name of the schema
     },
     "RemovedCount": {"deleted": 1},
     "Health": {"status": "ok", "checks": {"database": "ok", "change_stream": "ok", "model": "ok"}},
+    **{model.__name__: example for model, example in EXAMPLES.items()},
 }
 
 PROBLEMS: dict[str, Example] = {  # by status

@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
+from app.api.gorse.answers import error_text, is_gorse
 from app.errors import HttpError, InvalidValueError, MalformedBodyError, NotFoundError, UnavailableError
 from app.schemas.problems import MEDIA_TYPE, problem
 from app.store.client import UNAVAILABLE_ERRORS
@@ -127,6 +128,8 @@ def _respond(
     headers: Mapping[str, str] | None = None,
     members: Mapping[str, Any] | None = None,
 ) -> Response:
+    if is_gorse(request):
+        return error_text(status, detail, headers)
     document = problem(
         type_=type_,
         title=title,

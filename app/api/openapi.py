@@ -9,13 +9,14 @@ from pydantic.json_schema import models_json_schema
 
 from app.api.access import SECURITY_SCHEMES
 from app.api.examples import add_examples
+from app.api.gorse.openapi import GORSE_MODELS, GORSE_TAG, take_out
 from app.schemas.courses import Course
 from app.schemas.interactions import Interaction
 from app.schemas.problems import Problem, ValidationProblem
 from app.schemas.users import User
 
 # Models that no signature names: rows of batches, which are read by hand, and problems.
-UNNAMED: tuple[type[BaseModel], ...] = (User, Course, Interaction, Problem, ValidationProblem)
+UNNAMED: tuple[type[BaseModel], ...] = (User, Course, Interaction, Problem, ValidationProblem, *GORSE_MODELS)
 MAX_ROWS = 10_000  # of a JSON array
 
 TAGS = [
@@ -27,6 +28,7 @@ TAGS = [
     {"name": "models", "description": "The models that were made."},
     {"name": "pictures", "description": "The graph, the loss curve and the embedding map of a model."},
     {"name": "operations", "description": "Health, metrics, export."},
+    GORSE_TAG,
 ]
 
 
@@ -57,6 +59,7 @@ def complete_openapi(app: FastAPI) -> None:
             schemas = components.setdefault("schemas", {})
             for name, schema in definitions["$defs"].items():
                 schemas.setdefault(name, schema)
+            take_out([call for calls in document["paths"].values() for call in calls.values()])
             add_examples(document)
         return make()
 

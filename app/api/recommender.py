@@ -12,7 +12,7 @@ from app.api.takers import Takers
 from app.serving.catalogue import Catalogue
 from app.serving.content import NO_PROFILE, Profile
 from app.serving.explain import Explanation
-from app.serving.lists import COMPLETE, rank_popular
+from app.serving.lists import COMPLETE, rank_latest, rank_popular
 from app.serving.live import LiveModel
 from app.serving.neighbours import Neighbours, SimilarCourse, SimilarUser, UserForCourse, best_of, similar_by_labels
 from app.serving.options import Options, RankedList, Reason
@@ -47,10 +47,12 @@ class Nearest:
 class Recommender:
     """Answers questions.  Every method may raise UnavailableError while the process starts."""
 
-    def __init__(self, live: Live, interactions: InteractionStore, users: UserStore, types: Collection[str]) -> None:
-        """types: interactions of these types make popular."""
+    def __init__(
+        self, live: Live, interactions: InteractionStore, users: UserStore, uncounted: Collection[str]
+    ) -> None:
+        """uncounted: interactions of these types do not make popular."""
         self._live, self._interactions, self._users = live, interactions, users
-        self._takers = Takers(interactions, types)
+        self._takers = Takers(interactions, uncounted)
 
     # --- lists of courses
 
@@ -103,12 +105,18 @@ class Recommender:
             yield answers
             await asyncio.sleep(0)
 
-    async def popular(self, options: Options) -> Answer:
-        """Most taken courses."""
+    async def popular(self, options: Options, user_id: str | None = None) -> Answer:
+        """Most taken courses, without what this user has taken."""
         current = self._live.current()
         if current.model is not None:
-            return Answer(current.model.popular(options))
-        return Answer(rank_popular(current.catalogue, await self._takers.counts(), (), options))
+            return Answer(current.model.popular(options, user_id))
+        seen = () if user_id is None else await self._interactions.seen_by(user_id)
+        return Answer(rank_popular(current.catalogue, await self._takers.counts(), seen, options))
+
+    async def latest(self, options: Options, user_id: str | None = None) -> Answer:
+        """Courses that came out last, without what this user has taken."""
+        seen = () if user_id is None else await self._interactions.seen_by(user_id)
+        return Answer(rank_latest(self._live.current().catalogue, seen, options))
 
     async def _recommend_yet(self, catalogue: Catalogue, user_id: str, options: Options, *, explain: bool) -> Answer:
         """Before the first model: what is popular, without what the user has taken."""
@@ -120,12 +128,12 @@ class Recommender:
 
     # --- neighbours
 
-    def similar_courses(self, course_id: str, n: int) -> Nearest:
-        """Nearest courses."""
+    def similar_courses(self, course_id: str, n: int, categories: Collection[str] = ()) -> Nearest:
+        """Nearest courses; only those in any of the categories, if there are any."""
         current = self._live.current()
         if current.model is None:
-            return Nearest(None, "content", similar_by_labels(current.catalogue.alone(), course_id, n))
-        found = Neighbours(current.model).courses(course_id, n)
+            return Nearest(None, "content", similar_by_labels(current.catalogue.alone(), course_id, n, categories))
+        found = Neighbours(current.model).courses(course_id, n, categories)
         source: Literal["model", "content"] = "model" if current.model.has_vector(course_id) else "content"
         return Nearest(current.model.index.model_id, source, found)
 

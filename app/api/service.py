@@ -18,7 +18,7 @@ from app.schemas.users import StoredUser, User
 from app.store.client import UNAVAILABLE_ERRORS
 from app.store.courses import course_facts
 from app.store.interactions import InteractionStore
-from app.store.records import RecordStore
+from app.store.records import Patched, RecordStore
 from app.store.rejected import RejectedStore
 from app.telemetry.metrics import Metrics
 
@@ -68,8 +68,15 @@ class RecordService(Generic[Given, Stored]):
 
     async def patch(self, record_id: str, changes: Mapping[str, Any]) -> Stored:
         """Merge into a record.  Raises NotFoundError, InvalidValueError, RequestValidationError."""
+        return await self._changed(self.store.patch(record_id, changes))
+
+    async def change(self, record_id: str, make: Callable[[dict[str, Any]], dict[str, Any]]) -> Stored:
+        """Replace a record by what ``make`` gives for its fields.  Raises NotFoundError, RequestValidationError."""
+        return await self._changed(self.store.change(record_id, make))
+
+    async def _changed(self, changing: Awaitable[Patched[Stored]]) -> Stored:
         try:
-            patched = await self.store.patch(record_id, changes)
+            patched = await changing
         except ValidationError as error:
             problems = [{**problem, "loc": ("body", *problem["loc"])} for problem in error.errors(include_url=False)]
             raise RequestValidationError(problems) from None
@@ -124,7 +131,10 @@ class CourseService(RecordService[Course, StoredCourse]):
 
 
 class InteractionService:
-    """Interactions."""
+    """Interactions.
+
+    types: accepted types and their weights; of Gorse's clients every type is accepted.
+    """
 
     def __init__(
         self,
@@ -132,7 +142,7 @@ class InteractionService:
         live: Live,
         metrics: Metrics,
         rejected: RejectedStore,
-        types: Collection[str],
+        types: Mapping[str, float],
     ) -> None:
         self.store, self._live, self._types = store, live, types
         self._note = noting(rejected, "interactions")
@@ -143,9 +153,9 @@ class InteractionService:
         write, check = partial(self.write, auto_create=auto_create), partial(self._unknown, auto_create=auto_create)
         return BatchKind(Interaction, write, check, self._count, self._note, self._types)
 
-    async def write(self, rows: list[Interaction], *, auto_create: bool) -> Outcome:
-        """Create or update many."""
-        written = await self.store.write_many(rows, auto_create=auto_create)
+    async def write(self, rows: list[Interaction], *, auto_create: bool, overwrite: bool = False) -> Outcome:
+        """Create or update many; ``overwrite`` those that are newer too."""
+        written = await self.store.write_many(rows, auto_create=auto_create, overwrite=overwrite)
         refused = {position for position, _ in written.unknown}
         self._live.apply_local(
             InteractionChanged(written.cluster_time, row.user_id, row.course_id, row.type, removed=False)
@@ -153,6 +163,10 @@ class InteractionService:
             if position not in refused
         )
         return Outcome(written.created, written.updated, written.unchanged, written.unknown)
+
+    def weight(self, type_: str) -> float:
+        """What a type weighs; as in training, one that no setting names weighs 1."""
+        return self._types.get(type_, 1.0)
 
     async def _unknown(self, rows: list[Interaction], *, auto_create: bool) -> Unknown:
         """Rows whose user or course is not known and would not be created."""

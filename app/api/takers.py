@@ -13,8 +13,9 @@ SHARE_OF_TIME = 10  # the counts are this many times older than counting takes, 
 class Takers:
     """Counts of a moment ago; who asks first waits for them, later ones get the old while new ones are made."""
 
-    def __init__(self, interactions: InteractionStore, types: Collection[str]) -> None:
-        self._interactions, self._types = interactions, types
+    def __init__(self, interactions: InteractionStore, uncounted: Collection[str]) -> None:
+        """uncounted: types of interactions that make no taker."""
+        self._interactions, self._uncounted = interactions, uncounted
         self._counts: Mapping[str, int] | None = None
         self._until = 0.0
         self._counting: asyncio.Task[None] | None = None
@@ -33,6 +34,6 @@ class Takers:
 
     async def _count(self) -> None:
         began = time.monotonic()
-        self._counts = await self._interactions.takers(self._types)
+        self._counts = await self._interactions.takers(self._uncounted)
         now = time.monotonic()
         self._until = now + max(FRESH_SECONDS, SHARE_OF_TIME * (now - began))

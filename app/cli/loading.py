@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -86,10 +86,15 @@ class Loader:
             if storing is not None:
                 await storing
 
-    def _checked(self, file: RowFile) -> Iterator[Checked]:
+    def _chunks(self, file: RowFile) -> Iterator[tuple[Sequence[int], Sequence[Any]]]:
+        """Lines and rows, some at a time."""
         rows = file.rows()
         while chunk := list(itertools.islice(rows, CHUNK_ROWS[self.kind])):
             lines, values = zip(*chunk, strict=True)
+            yield lines, values
+
+    def _checked(self, file: RowFile) -> Iterator[Checked]:
+        for lines, values in self._chunks(file):
             yield validate_rows(TABLES[self.kind].model, values, types=self._types, numbers=lines)
 
     async def _store(self, checked: Checked, path: Path, tally: Tally, write: bool) -> None:
@@ -100,11 +105,15 @@ class Loader:
         for row in sorted(rejected, key=lambda row: row.index):
             tally.reject(path, row)
 
+    async def _to_records(self, rows: list[Any]) -> list[Any]:
+        """What is to be stored of rows that were checked."""
+        return rows
+
     async def _write(self, rows: list[Any], tally: Tally, write: bool) -> list[tuple[int, HttpError]]:
         """Write the rows and count them; gives the positions of those whose user or course is not known."""
         if self.kind != "interactions":
             if write:
-                tally.add(await self._records.put_many(rows))
+                tally.add(await self._records.put_many(await self._to_records(rows)))
             return []
         if not write:
             return [] if self._auto_create else await self._interactions.unknown(rows)

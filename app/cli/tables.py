@@ -150,7 +150,7 @@ TABLES = {
         Interaction,
         {
             **{"user_id": WORD, "course_id": WORD, "type": WORD, "value": NUMBER, "timestamp": TIME},
-            **{"recommendation_id": WORD, "updated_at": TIME},
+            **{"recommendation_id": WORD, "comment": TEXT, "updated_at": TIME},
         },
         ["user_id", "course_id"],
     ),

@@ -6,12 +6,13 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TextIO
 
 import click
 
 from app.cli.database import database_uri
 from app.cli.files import CONSOLE, FORMATS, Format, RowFile, format_of, row_writer
+from app.cli.gorse import GorseLoader, gorse_files
 from app.cli.loading import SHOWN, Loader, Tally
 from app.cli.tables import TABLES
 from app.errors import ImportFileError
@@ -28,7 +29,8 @@ STORES: dict[str, type[UserStore | CourseStore | InteractionStore]] = {
     "interactions": InteractionStore,
 }
 
-kind_argument = click.argument("kind", type=click.Choice(list(TABLES)))
+kinds = click.Choice(list(TABLES))
+kind_argument = click.argument("kind", type=kinds)
 format_option = click.option(
     "--format", "format_", type=click.Choice(FORMATS), help="Format of the files; by default their names tell."
 )
@@ -40,8 +42,13 @@ data_dir_option = click.option(
 
 
 @click.command("import")
-@kind_argument
-@click.argument("files", nargs=-1, required=True, type=click.Path(allow_dash=True, path_type=Path))
+@click.argument("kind", required=False, metavar="[" + "|".join(TABLES) + "]")
+@click.argument("files", nargs=-1, type=click.Path(allow_dash=True, path_type=Path))
+@click.option(
+    "--from-gorse",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Instead of a kind: files that Gorse has exported (JSON lines of users, items or feedback); their rows tell.",
+)
 @format_option
 @data_dir_option
 @click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="Write all rejected rows here, NDJSON.")
@@ -60,10 +67,13 @@ data_dir_option = click.option(
     help="Create unknown users and courses of interactions, or reject such rows.",
 )
 @click.option("--ignore-unknown-columns", is_flag=True, help="Skip CSV columns that are no field.")
+@click.pass_context
 def import_command(
+    context: click.Context,
     *,
-    kind: str,
+    kind: str | None,
     files: Sequence[Path],
+    from_gorse: Path | None,
     format_: Format | None,
     data_dir: Path | None,
     report: Path | None,
@@ -74,22 +84,32 @@ def import_command(
 ) -> None:
     """Load users, courses or interactions from CSV or NDJSON files, plain or .gz; - is standard input.
 
-    A row that is there already is updated, so a file may be loaded again.  Ends with exit code 1 if a row was rejected.
+    `import users FILE...`, or `import --from-gorse FILE...`.  A row that is there already is updated, so a file may be
+    loaded again.  Ends with exit code 1 if a row was rejected.
 
     CSV needs a header with names of fields.  Lists are JSON or a|b|c, features JSON or numbers between spaces,
     interests JSON or tag:weight|tag, attributes JSON; an empty cell is an absent value.
     """
     settings = load_settings()
-    formats = [format_of(path, format_) for path in files]
+    if from_gorse is not None:
+        loading = gorse_files([from_gorse, *([] if kind is None else [Path(kind)]), *files])
+    else:
+        if kind is None or not files:
+            raise click.MissingParameter(ctx=context, param_hint="kind and files", param_type="argument")
+        kind = kinds.convert(kind, None, context)
+        table = TABLES[kind]
+        loading = {
+            kind: [
+                RowFile(path, format_of(path, format_), table, ignore_unknown_columns=ignore_unknown_columns)
+                for path in files
+            ]
+        }
+    loader_class = Loader if from_gorse is None else GorseLoader
     check_first = on_error == "abort" and not dry_run
     if check_first and CONSOLE in files:
         raise ImportFileError("-: --on-error abort reads twice, which standard input cannot; give a file")
 
-    async def run(uri: str) -> Tally:
-        loading = [
-            RowFile(path, format_, TABLES[kind], ignore_unknown_columns=ignore_unknown_columns)
-            for path, format_ in zip(files, formats, strict=True)
-        ]
+    async def run(uri: str) -> int:
         async with open_database(
             uri,
             settings.mongodb_database,
@@ -97,16 +117,17 @@ def import_command(
             app_name="coursegraph import",
         ) as db:
             await prepare_database(db)
-            loader = Loader(kind, db, settings.interaction_weights, auto_create=auto_create)
-            if check_first:
-                checked = await _load(loader, loading, report, write=False)
-                if checked.rejected:
-                    click.echo(f"{kind}: nothing was written, as {checked.rejected} rows were rejected")
-                    return checked
-            return await _load(loader, loading, report, write=not dry_run)
+            loaders = [
+                (loader_class(name, db, settings.interaction_weights, auto_create=auto_create), some)
+                for name, some in loading.items()
+            ]
+            if check_first and (n_rejected := await _load_all(loaders, report, write=False)):
+                click.echo(f"{', '.join(loading)}: nothing was written, as {n_rejected} rows were rejected")
+                return n_rejected
+            return await _load_all(loaders, report, write=not dry_run)
 
     with database_uri(settings, data_dir) as uri:
-        if asyncio.run(run(uri)).rejected:
+        if asyncio.run(run(uri)):
             sys.exit(1)
 
 
@@ -126,11 +147,18 @@ def export_command(*, kind: str, file: Path, format_: Format | None, data_dir: P
         asyncio.run(_export(settings, uri, kind, file, file_format))
 
 
-async def _load(loader: Loader, files: Sequence[RowFile], report: Path | None, *, write: bool) -> Tally:
+async def _load_all(loaders: Sequence[tuple[Loader, Sequence[RowFile]]], report: Path | None, *, write: bool) -> int:
+    """Load the files of each kind, or only check them; how many rows were rejected."""
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(report.open("w", encoding="utf-8")) if report else None
+        return sum([(await _load(loader, files, file, write=write)).rejected for loader, files in loaders])
+
+
+async def _load(loader: Loader, files: Sequence[RowFile], report: TextIO | None, *, write: bool) -> Tally:
     """Load the files, or only check them, and say what became of the rows, also of those before an error."""
     started = time.monotonic()
     with contextlib.ExitStack() as stack:
-        tally = Tally(stack.enter_context(report.open("w", encoding="utf-8")) if report else None)
+        tally = Tally(report)
         stack.callback(lambda: _print(loader.kind, tally, time.monotonic() - started, write=write))
         size = sum(file.size for file in files)
         label = f"{'Loading' if write else 'Checking'} {loader.kind}"

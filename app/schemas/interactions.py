@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from pydantic import BaseModel, Field, FiniteFloat
 
-from app.schemas.fields import Id, Record, UtcTime
+from app.schemas.fields import Id, Record, Text, UtcTime
 
 
 def _now() -> datetime:
@@ -23,6 +23,7 @@ class Interaction(Record):
     recommendation_id: Id | None = Field(
         None, description="Of the list that it follows from; kept when a later row for the same key names none"
     )
+    comment: Text | None = Field(None, description="Kept as given; a later row for the same key without one keeps it")
     updated_at: datetime | None = Field(None, exclude=True, description="Ignored: the server's own")
 
 
@@ -35,4 +36,5 @@ class StoredInteraction(BaseModel):
     value: float | None
     timestamp: datetime
     recommendation_id: str | None
+    comment: str | None
     updated_at: datetime

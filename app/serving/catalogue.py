@@ -1,6 +1,8 @@
 """The courses as they are now, beside a model that knows those of its training."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,8 +86,13 @@ class Catalogue:
             self._note(course_id, before)
 
     def _note(self, course_id: str, before: CourseFacts | None) -> None:
-        if self.get(course_id) != before:
+        after = self.get(course_id)
+        if after != before or _published(after) != _published(before):
             self.version += 1
+
+
+def _published(facts: CourseFacts | None) -> datetime | None:
+    return None if facts is None else facts.published_at
 
 
 class CatalogueView:
@@ -159,6 +166,12 @@ class CatalogueView:
         is_completed[self.rows(completed)] = True
         rows, required_rows = self._prerequisites
         return rows[~is_completed[required_rows]]
+
+    @cached_property
+    def published(self) -> NDArray[np.float64]:
+        """(R,) seconds since 1970 when each course came out, 0 where that is not known."""
+        times = map(_published, self._facts)
+        return np.array([0.0 if time is None else time.timestamp() for time in times], np.float64)
 
     def facts(self, row: int) -> CourseFacts | None:
         """Facts of a course, None when it is gone."""

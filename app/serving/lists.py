@@ -72,3 +72,14 @@ def rank_popular(
     rows = top_n(scores, allowed, options.offset + options.n)[options.offset :]
     over = scores[allowed] if options.percent_over == "candidates" else None
     return RankedList(None, "popular", listed(view, rows, scores[rows], options, over))
+
+
+def rank_latest(catalogue: Catalogue, seen: Collection[str], options: Options) -> RankedList:
+    """Courses by when they came out, newest first, those of which that is not known last.
+
+    A score is seconds since 1970.  seen: courses that this user has taken.
+    """
+    view = catalogue.alone()
+    allowed, times = without(allowed_rows(view, options), view.rows(seen)), view.published
+    rows = top_n(times, allowed, options.offset + options.n)[options.offset :]
+    return RankedList(None, "popular", listed(view, rows, times[rows], options))

@@ -1,6 +1,6 @@
 """Courses and users that resemble each other, and users for a course."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -47,17 +47,20 @@ class Neighbours:
         self._live = live
         self._contents = live.index.contents
 
-    def courses(self, course_id: str, n: int) -> list[SimilarCourse]:
-        """Nearest available courses, nearest first; by labels for a course without a vector, none if it is unknown."""
+    def courses(self, course_id: str, n: int, categories: Collection[str] = ()) -> list[SimilarCourse]:
+        """Nearest available courses, nearest first; by labels for a course without a vector, none if it is unknown.
+
+        categories: only courses in any of these; none: all.
+        """
         shelf = self._live.shelf
         row = shelf.view.row(course_id)
         if row is None:
             return []
         vector = shelf.course_vectors([row])[0]
         if not vector.any():
-            return similar_by_labels(shelf.view, course_id, n)
+            return similar_by_labels(shelf.view, course_id, n, categories)
         similarities = _cosines(shelf.scores(vector), shelf.lengths, vector)
-        allowed = shelf.view.eligible[: len(similarities)].copy()
+        allowed = _eligible(shelf.view, categories)[: len(similarities)].copy()
         allowed[row : row + 1] = False
         shared = self._shared(row)
         return [
@@ -168,7 +171,9 @@ def best_of(users: Iterable[UserForCourse], n: int) -> list[UserForCourse]:
     return sorted(users, key=lambda user: user.rank)[:n]
 
 
-def similar_by_labels(view: CatalogueView, course_id: str, n: int) -> list[SimilarCourse]:
+def similar_by_labels(
+    view: CatalogueView, course_id: str, n: int, categories: Collection[str] = ()
+) -> list[SimilarCourse]:
     """Available courses with most labels in common: |both| / |either|, those with none left out."""
     row = view.row(course_id)
     if row is None:
@@ -180,9 +185,13 @@ def similar_by_labels(view: CatalogueView, course_id: str, n: int) -> list[Simil
             if row in rows:
                 both[rows] += 1
     similarities = both / np.maximum(count + count[row] - both, 1)
-    allowed = view.eligible & (both > 0)
+    allowed = _eligible(view, categories) & (both > 0)
     allowed[row] = False
     return [SimilarCourse(view.ids[i], float(similarities[i]), 0) for i in top_n(similarities, allowed, n).tolist()]
+
+
+def _eligible(view: CatalogueView, categories: Collection[str]) -> NDArray[np.bool_]:
+    return view.fitting((("categories", tuple(categories)),)) if categories else view.eligible
 
 
 def _cosines(

@@ -9,7 +9,7 @@ from app.schemas.courses import Course, StoredCourse
 from app.store.client import Document
 from app.store.records import RecordStore
 
-FACTS = ("title", "categories", "tags", "level", "language", "prerequisites", "available")
+FACTS = ("title", "categories", "tags", "level", "language", "prerequisites", "available", "published_at")
 FACTS_BATCH = 5_000  # courses decoded at once
 
 
@@ -41,4 +41,5 @@ def course_facts(fields: Mapping[str, Any]) -> CourseFacts:
         language=fields.get("language"),
         prerequisites=tuple(fields.get("prerequisites", ())),
         available=fields.get("available", True),
+        published_at=fields.get("published_at"),
     )

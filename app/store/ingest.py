@@ -28,9 +28,11 @@ ATTEMPTS = 10  # at rows whose user or course is deleted meanwhile; to need a se
 REMEMBERED = 200_000  # ids; about 20 MB
 REMEMBERED_SECONDS = 60.0  # somebody may delete with other programs, which count nothing
 
+RARE = ("recommendation_id", "comment")  # few rows have them, so that those which have not need not pay for them
+
 # The server puts its cluster time in the place of this when it inserts; other clocks would not order with deletions.
 SERVER_TIME = Timestamp(0, 0)
-OVERWRITTEN = ("timestamp", "value", "recommendation_id")  # by a newer row; the last only if that has one
+OVERWRITTEN = ("timestamp", "value", *RARE)  # by a newer row; the rare ones only if that has them
 CURRENT_SERVER_TIME = {"$type": "timestamp"}  # the same for updates
 
 
@@ -82,6 +84,7 @@ class _Batch:
     updated: int = 0
     unchanged: int = 0
     unknown: list[tuple[int, HttpError]] = field(default_factory=list)
+    overwrite: bool = False
 
     def pending_rows(self) -> list[Interaction]:
         """The rows whose fate is open."""
@@ -95,11 +98,11 @@ class _Batch:
         return [self.keys[position] for position in lost]
 
     def newest(self) -> dict[str, int]:
-        """Position of the pending row to keep of each key: the newest, of equally new ones the last."""
+        """Position of the pending row to keep of each key: the newest, of equally new ones the last; or the last."""
         newest: dict[str, int] = {}
         for position in self.pending:
             rival = newest.setdefault(self.keys[position], position)
-            if self.rows[position].timestamp >= self.rows[rival].timestamp:
+            if self.overwrite or self.rows[position].timestamp >= self.rows[rival].timestamp:
                 newest[self.keys[position]] = position
         return newest
 
@@ -117,15 +120,21 @@ class _Batch:
 
 
 async def write_interactions(
-    db: Database, rows: Sequence[Interaction], known_records: KnownRecords, *, auto_create: bool
+    db: Database,
+    rows: Sequence[Interaction],
+    known_records: KnownRecords,
+    *,
+    auto_create: bool,
+    overwrite: bool = False,
 ) -> InteractionsWritten:
     """Store the rows that are not older than what is there under the same key, in the batch or in the store.
 
+    overwrite: store them also if they are older, and of those with one key the last.
     auto_create: create unknown users and courses as bare records; else their rows are given back as unknown.
     Raises UnavailableError when records are deleted as fast as they are created.
     """
     keys = [interaction_key(row.user_id, row.course_id, row.type) for row in rows]
-    batch = _Batch(rows, keys, range(len(rows)))
+    batch = _Batch(rows, keys, range(len(rows)), overwrite=overwrite)
     async with await db.client.start_session() as session:
         for attempt in range(ATTEMPTS):
             count = await deletion_count(db, session)
@@ -167,7 +176,7 @@ async def _write(interactions: MongoCollection, batch: _Batch, session: Session)
     newest = batch.newest()
     documents = [_document(key, batch.rows[position]) for key, position in newest.items()]
     there = await insert_new(interactions, documents, session)
-    updates = [_update(documents[index]) for index in there]
+    updates = [_update(documents[index], overwrite=batch.overwrite) for index in there]
     _, overwritten = await update_each(interactions, updates, session)
     positions = list(newest.values())
     return set(positions).difference(positions[index] for index in there), overwritten
@@ -180,8 +189,7 @@ async def _withdraw(interactions: MongoCollection, keys: list[str], session: Ses
 
 
 def _document(key: str, row: Interaction) -> Document:
-    # Few have it, so that those which have not need not pay for it.
-    followed = {} if row.recommendation_id is None else {"recommendation_id": row.recommendation_id}
+    rare = {name: value for name in RARE if (value := getattr(row, name)) is not None}
     return {
         "_id": key,
         "course_id": row.course_id,
@@ -189,14 +197,15 @@ def _document(key: str, row: Interaction) -> Document:
         "timestamp": row.timestamp,
         "value": row.value,
         "written_at": SERVER_TIME,
-        **followed,
+        **rare,
     }
 
 
-def _update(document: Document) -> UpdateOne:
+def _update(document: Document, *, overwrite: bool) -> UpdateOne:
     """Overwrite unless what is there is newer; an equally old one is overwritten, since a retry is an update."""
+    older = {} if overwrite else {"timestamp": {"$lte": document["timestamp"]}}
     return UpdateOne(
-        {"_id": document["_id"], "timestamp": {"$lte": document["timestamp"]}},
+        {"_id": document["_id"], **older},
         {
             "$set": {name: document[name] for name in OVERWRITTEN if name in document},
             "$currentDate": {"written_at": CURRENT_SERVER_TIME},

@@ -38,9 +38,11 @@ class InteractionStore:
         self._interactions = db["interactions"]
         self._known = KnownRecords()
 
-    async def write_many(self, rows: Sequence[Interaction], *, auto_create: bool) -> InteractionsWritten:
+    async def write_many(
+        self, rows: Sequence[Interaction], *, auto_create: bool, overwrite: bool = False
+    ) -> InteractionsWritten:
         """Create or update; see ``ingest.write_interactions``."""
-        return await write_interactions(self._db, rows, self._known, auto_create=auto_create)
+        return await write_interactions(self._db, rows, self._known, auto_create=auto_create, overwrite=overwrite)
 
     async def unknown(self, rows: Sequence[Interaction]) -> list[tuple[int, HttpError]]:
         """The rows that ``write_many`` would give back as unknown without ``auto_create``; nothing is written."""
@@ -108,9 +110,9 @@ class InteractionStore:
         rows = await self._interactions.aggregate(pipeline, hint="course_type").to_list(None)  # the index has it all
         return [(row["_id"], row["count"]) for row in rows]
 
-    async def takers(self, types: Collection[str]) -> dict[str, int]:
-        """Users who did anything of these types with each course, each counted once."""
-        wanted: Document = {"$match": {"type": {"$in": list(types)}}}
+    async def takers(self, uncounted: Collection[str]) -> dict[str, int]:
+        """Users who did anything of other types than these with each course, each counted once."""
+        wanted: Document = {"$match": {"type": {"$nin": list(uncounted)}}}
         by_type: Document = {"$group": {"_id": {"course": "$course_id", "type": "$type"}, "count": {"$sum": 1}}}
         rows = await self._interactions.aggregate([wanted, by_type], hint="course_type").to_list(None)
         counts: dict[str, int] = {}
@@ -167,6 +169,7 @@ def _decode(document: Document) -> StoredInteraction:
         value=document["value"],
         timestamp=document["timestamp"],
         recommendation_id=document.get("recommendation_id"),
+        comment=document.get("comment"),
         updated_at=datetime.fromtimestamp(document["written_at"].time, UTC),
     )
 

@@ -4,7 +4,7 @@ A document's ``_id`` is the record's id.  Objects with keys of the caller's choi
 as ``$ref`` means something to MongoDB or its driver, and as text nothing in them is ever interpreted.
 """
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Generic, TypeVar
@@ -115,12 +115,19 @@ class RecordStore(Generic[Given, Stored]):
         """
         if changes.get(self.id_field, record_id) != record_id:
             raise InvalidValueError((self.id_field,), changes[self.id_field], f"{record_id!r}, the id in the path")
+        return await self.change(record_id, lambda fields: merge_patch(fields, changes))
+
+    async def change(self, record_id: str, make: Callable[[Document], Document]) -> Patched[Stored]:
+        """Replace a record by what ``make`` gives for its fields, nothing else being written between; the id stays.
+
+        Raises the kind's NotFoundError and, when the result is not a valid record, pydantic.ValidationError.
+        """
 
         async def merge(session: Session) -> tuple[Document, Session]:
             document: Document | None = await self._records.find_one({"_id": record_id}, session=session)
             if document is None:
                 raise self.unknown(record_id)
-            merged = merge_patch(self._fields(document), changes)
+            merged = make(self._fields(document))
             _, content = self._encode(self.given.model_validate({**merged, self.id_field: record_id}))
             changed = {**document, **content, "updated_at": utc_now()}
             await self._records.replace_one({"_id": record_id}, changed, session=session)
@@ -128,6 +135,20 @@ class RecordStore(Generic[Given, Stored]):
 
         document, session = await in_transaction(self._db, merge)
         return Patched(self._decode(document), operation_time(session))
+
+    async def merged(
+        self, rows: Sequence[tuple[str, Document]], merge: Callable[[Document, Document], Document]
+    ) -> list[Given]:
+        """The records of these ids as they are after these changes, each once; those that are not there are made.
+
+        merge: fields before and changes -> fields after.  Nothing is written.  Raises pydantic.ValidationError.
+        """
+        found = await self.records([record_id for record_id, _ in rows])
+        fields: dict[str, Document] = {}
+        for record_id, changes in rows:
+            before = fields.get(record_id) or found.get(record_id) or {self.id_field: record_id}
+            fields[record_id] = merge(before, changes)
+        return [self.given.model_validate(after) for after in fields.values()]
 
     async def delete(self, record_id: str) -> Erased:
         """Remove a record, then the interactions that name it; raises the kind's NotFoundError if there was neither."""

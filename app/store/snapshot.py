@@ -19,6 +19,7 @@ from pymongo.cursor import CursorType
 from pymongo.database import Database as PyMongoDatabase
 from pymongo.read_concern import ReadConcern
 
+from app.domain.contents import MAX_TYPES
 from app.domain.courses import CourseFacts
 from app.domain.interactions import Features, Snapshot
 from app.domain.vocabulary import Vocabulary
@@ -90,12 +91,13 @@ class _InteractionReader:
     def __init__(self, users: Vocabulary, items: Vocabulary, types: Sequence[str]) -> None:
         self._users, self._items = users, items
         self._codes = {name: code for code, name in enumerate(types)}
+        self._names = list(types)
         self._batches: list[Columns] = []
 
     @property
     def types(self) -> tuple[str, ...]:
         """Names of the type codes."""
-        return tuple(self._codes)
+        return tuple(self._names)
 
     def add(self, documents: Sequence[Document]) -> None:
         """Take a batch in."""
@@ -118,7 +120,11 @@ class _InteractionReader:
 
     def _type_codes(self, names: Sequence[str]) -> NDArray[np.uint8]:
         for name in sorted(set(names).difference(self._codes)):
-            self._codes[name] = len(self._codes)  # the setting no longer names it, but it was accepted once
+            # The setting does not name it, but it was accepted: from Gorse's clients every type is.  All such weigh
+            # alike, so when there are too many the last one stands for the rest.
+            self._codes[name] = min(len(self._names), MAX_TYPES - 1)
+            if len(self._names) < MAX_TYPES:
+                self._names.append(name)
         return np.fromiter(map(self._codes.__getitem__, names), np.uint8, len(names))
 
 

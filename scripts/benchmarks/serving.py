@@ -190,8 +190,8 @@ class Load:
         file.write_text("\n".join(paths))
         measured = measured or Measured()
         for _ in range(1 if once else self.rounds):
-            ours = self._run(self.port, file, connections, once=once)
-            bare = self._run(bare_port, file, connections, once=False)
+            ours = self.run(self.port, file, connections, once=once)
+            bare = self.run(bare_port, file, connections, once=False)
             measured.rates.append(ours["requests"] / ours["seconds"])
             measured.bare_rates.append(bare["requests"] / bare["seconds"])
             measured.latencies.append((ours["p50_ms"], ours["p99_ms"]))
@@ -201,7 +201,8 @@ class Load:
                 print(ours["first_error"], file=sys.stderr)
         return measured
 
-    def _run(self, port: int, file: Path, connections: int, *, once: bool) -> dict[str, Any]:
+    def run(self, port: int, file: Path, connections: int, *, once: bool) -> dict[str, Any]:
+        """One load: requests, seconds, errors and latencies."""
         if self._wrk and not once:
             script = self.folder / "load.lua"
             script.write_text(WRK_SCRIPT % file)

@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,6 +8,8 @@ from app.domain.changes import CourseChanged
 from app.domain.courses import CourseFacts
 from app.serving.catalogue import Catalogue, CatalogueView
 from app.serving.index import ServingIndex
+from app.serving.lists import rank_latest
+from app.serving.options import Options
 from tests.support.models import make_contents
 
 COURSES = ["a", "b", "c"]
@@ -78,3 +81,17 @@ def test_an_event_that_is_older_than_the_listing_is_passed_over() -> None:
     catalogue = Catalogue([("a", CourseFacts())], START)
     catalogue.apply(CourseChanged(START, "a", None))
     assert "a" in catalogue
+
+
+def test_when_courses_came_out() -> None:
+    first, second = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)
+    catalogue = Catalogue([("a", CourseFacts(published_at=first)), ("b", CourseFacts())], START)
+    assert dict(zip(catalogue.alone().ids, catalogue.alone().published, strict=True)) == {
+        "a": first.timestamp(),
+        "b": 0,
+    }
+    catalogue.apply(CourseChanged(START + 1, "a", CourseFacts(published_at=second)))
+    assert catalogue.alone().published.tolist() == [second.timestamp(), 0]
+    assert [item.course_id for item in rank_latest(catalogue, (), Options()).items] == ["a", "b"]
+    assert [item.course_id for item in rank_latest(catalogue, ("a",), Options()).items] == ["b"]
+    assert rank_latest(catalogue, ("a",), Options(categories=("x",))).items == []

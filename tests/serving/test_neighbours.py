@@ -106,3 +106,19 @@ def test_a_new_course_is_compared_by_labels() -> None:
     index = ServingIndex("m-000001", light_gcn_contents(USERS, ITEMS, {("u0", "c0", "enroll")}))
     found = Neighbours(LiveModel(index, Catalogue(courses, START))).courses("new", 5)
     assert [near.course_id for near in found] == ["c2", "c3"]
+
+
+@given(key_sets, st.sets(st.sampled_from(["a", "b"])), st.sampled_from(ITEMS), st.integers(1, 4))
+def test_similar_courses_of_some_categories_are_those_of_all_of_them(
+    base: set[Key], wanted: set[str], course: str, n: int
+) -> None:
+    categories = {"c0": ("a",), "c1": ("a", "b"), "c2": ("b",), "c3": ()}
+    catalogue = Catalogue([(item, CourseFacts(categories=categories[item])) for item in ITEMS], START)
+    contents = light_gcn_contents(USERS, ITEMS, base)
+    live = LiveModel(ServingIndex("m-000001", contents), catalogue)
+    near = Neighbours(live).courses(course, len(ITEMS))
+    fitting = [one for one in near if not wanted or wanted & set(categories[one.course_id])]
+    assert Neighbours(live).courses(course, n, sorted(wanted)) == fitting[:n]
+    alone = similar_by_labels(catalogue.alone(), course, len(ITEMS))
+    fitting = [one for one in alone if not wanted or wanted & set(categories[one.course_id])]
+    assert similar_by_labels(catalogue.alone(), course, n, sorted(wanted)) == fitting[:n]

@@ -64,6 +64,33 @@ async def test_sending_again_is_an_update_and_older_never_overwrites_newer(datab
     assert (stored.timestamp, stored.value) == (DAY_0 + timedelta(days=2), None)
 
 
+async def test_overwriting_takes_no_account_of_time(database: Database) -> None:
+    store = InteractionStore(database)
+    await store.write_many([row("u", "c", day=5, value=5)], auto_create=True)
+    batch = [row("u", "c", day=4, value=4), row("u", "c", day=3, value=3), row("u", "d", day=2, value=2)]
+    assert counts(await store.write_many(batch, auto_create=True, overwrite=True)) == (1, 1, 1)
+    page = await store.page(10)
+    assert [(one.course_id, one.value) for one in page.items] == [("c", 3), ("d", 2)]
+    assert counts(await store.write_many([row("u", "c", day=2)], auto_create=True)) == (0, 0, 1)
+
+
+async def test_a_comment_stays_until_there_is_another(database: Database) -> None:
+    store = InteractionStore(database)
+    for day, comment, wanted in [(1, None, None), (2, "a", "a"), (3, None, "a"), (4, "b", "b")]:
+        given_ = row("u", "c", day=day).model_copy(update={"comment": comment})
+        await store.write_many([given_], auto_create=True)
+        assert [one.comment for one in (await store.page(10)).items] == [wanted]
+
+
+async def test_takers_of_all_types_but_some(database: Database) -> None:
+    store = InteractionStore(database)
+    rows = [row("u", "c"), row("u", "c", "star"), row("v", "c", "star"), row("v", "d", "drop"), row("w", "d", "read")]
+    await store.write_many(rows, auto_create=True)
+    assert await store.takers(()) == {"c": 2, "d": 2}
+    assert await store.takers(["drop"]) == {"c": 2, "d": 1}
+    assert await store.takers(["drop", "read", "star"]) == {"c": 1}
+
+
 async def test_duplicates_in_a_batch_are_one_interaction(database: Database) -> None:
     store = InteractionStore(database)
     batch = [row("u", "c", day=1, value=1), row("u", "c", day=3, value=3), row("u", "c", day=3, value=4), row("u", "c")]

@@ -3,6 +3,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
+from app.domain.contents import MAX_TYPES, ArtifactContents
 from app.domain.words import TEXT_CHARACTERS
 from app.errors import InvalidFeaturesError
 from app.schemas.courses import Course
@@ -13,6 +14,7 @@ from app.store.courses import CourseStore
 from app.store.interactions import InteractionStore
 from app.store.snapshot import BATCH, read_snapshot
 from app.store.users import UserStore
+from tests.support.models import random_embeddings
 
 DAY_0 = datetime(2024, 1, 1, tzinfo=UTC)
 TYPES = ("view", "enroll")
@@ -70,6 +72,21 @@ async def test_types_that_are_no_longer_configured_follow(database: Database, mo
     snapshot = read_snapshot(mongodb_uri, database.name, TYPES)
     assert snapshot.types == (*TYPES, "ancient", "old")
     assert [snapshot.types[code] for code in snapshot.type_codes] == ["old", "enroll", "ancient"]
+
+
+async def test_more_types_than_a_model_holds_share_the_last(database: Database, mongodb_uri: str) -> None:
+    names = [f"t{number:03}" for number in range(2 * MAX_TYPES)]
+    rows = [Interaction(user_id="u", course_id=name, type=name) for name in names]
+    await InteractionStore(database).write_many([*rows, Interaction(user_id="u", course_id="z")], auto_create=True)
+    snapshot = read_snapshot(mongodb_uri, database.name, TYPES)
+    assert snapshot.types == (*TYPES, *names[: MAX_TYPES - len(TYPES)])
+    ids = [snapshot.items.ids[item] for item in snapshot.item_rows]
+    shown = {id_: snapshot.types[code] for id_, code in zip(ids, snapshot.type_codes, strict=True)}
+    assert shown.pop("z") == "enroll"
+    last = snapshot.types[-1]
+    assert shown == {name: name if name in snapshot.types else last for name in names}
+    embeddings = random_embeddings(1, len(snapshot.items), 2)
+    assert ArtifactContents.from_snapshot(snapshot, {}, embeddings).types == snapshot.types
 
 
 async def test_interactions_without_a_record_are_left_out(database: Database, mongodb_uri: str) -> None:

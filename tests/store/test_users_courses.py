@@ -159,6 +159,39 @@ async def test_patch_keeps_what_is_absent_and_clears_what_is_null(database: Data
     assert patched.record == await store.get("u")
 
 
+async def test_a_change_sees_the_record_and_replaces_it(database: Database) -> None:
+    store = UserStore(database)
+    await store.put(User(user_id="u", interests={"a": 1}, attributes={"x": {"y": 1}}))
+    changed = await store.change("u", lambda fields: {**fields, "attributes": {"x": {"z": None}}})
+    assert changed.record == await store.get("u")
+    assert (changed.record.interests, changed.record.attributes) == ({"a": 1}, {"x": {"z": None}})
+    counted = [
+        store.change("u", lambda fields: {**fields, "features": [*(fields["features"] or []), 1]}) for _ in range(5)
+    ]
+    await asyncio.gather(*counted)
+    assert (await store.get("u")).features == [1] * 5
+    with pytest.raises(UnknownUserError):
+        await store.change("v", lambda fields: fields)
+    with pytest.raises(ValidationError):
+        await store.change("u", lambda fields: {**fields, "interests": 1})
+
+
+async def test_rows_merged_into_records_are_not_written(database: Database) -> None:
+    store = UserStore(database)
+    await store.put(User(user_id="u", interests={"a": 1}, features=[1]))
+    rows: list[tuple[str, dict[str, Any]]] = [
+        ("u", {"features": None}),
+        ("v", {"interests": {"b": 1}}),
+        ("v", {"features": [2]}),
+    ]
+    records = await store.merged(rows, lambda before, changes: {**before, **changes})
+    assert [(one.user_id, one.interests, one.features) for one in records] == [
+        ("u", {"a": 1}, None),
+        ("v", {"b": 1}, [2]),
+    ]
+    assert [one.features for one in (await store.page(10)).items] == [[1]]
+
+
 async def test_patch_checks_the_result(database: Database) -> None:
     store = CourseStore(database)
     await store.put(Course(course_id="c", title="T", published_at="2024-01-01"))

@@ -82,7 +82,7 @@ async def get_popular(request: Request, options: Annotated[PopularOptions, Query
     """Most taken courses; a score is ln(1 + takers)."""
     services = get_services(request)
     answer = await services.recommender.popular(to_options(options))
-    _count(services, answer)
+    services.count(answer)
     return list_response(request, None, answer, "recommended")
 
 
@@ -214,14 +214,9 @@ async def _recommend(user_id: str, request: Request, options: RecommendationOpti
 async def _respond(
     request: Request, services: Services, user_id: str | None, answer: Answer, options: RecommendationOptions
 ) -> Response:
-    _count(services, answer)
+    services.count(answer)
     courses = await _records(services, [answer]) if options.include_course else None
     return list_response(request, user_id, answer, options.percent_over, courses)
-
-
-def _count(services: Services, answer: Answer) -> None:
-    services.metrics.count_recommendation(answer.ranked.source)
-    services.shown.add(answer.ranked.model_id)
 
 
 async def _records(services: Services, answers: Collection[Answer]) -> dict[str, Any]:
@@ -236,7 +231,7 @@ async def _lines(services: Services, options: BatchOptions) -> AsyncIterator[byt
     async for answers in blocks:
         courses = await _records(services, answers) if options.include_course else None
         for user_id, answer in zip(options.user_ids[start : start + len(answers)], answers, strict=True):
-            _count(services, answer)
+            services.count(answer)
             lines.append(document(user_id, answer, options.percent_over, items_json(answer, courses)))
             size += len(lines[-1])
             if size >= CHUNK_BYTES:

@@ -1,0 +1,47 @@
+"""Lists as Gorse shows them: ids, or ids with scores."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from fastapi import Request, Response
+
+from app.api.dependencies import Services
+from app.api.gorse.answers import ok
+from app.api.gorse.queries import GorseListOptions, GorseRecommendOptions
+from app.api.recommender import Answer
+from app.schemas.interactions import Interaction
+
+VERSION = (b"x-api-version", b"2")  # the header that asks for scores
+
+
+def wants_scores(request: Request) -> bool:
+    """Whether a list of recommendations is to have scores."""
+    return VERSION in request.scope["headers"]
+
+
+def ids_response(answer: Answer, options: GorseListOptions) -> Response:
+    """Ids, best first."""
+    return ok([item.course_id for item in answer.ranked.items[: options.n]])
+
+
+def scores_response(answer: Answer, options: GorseListOptions) -> Response:
+    """Ids with scores, best first."""
+    return pairs_response((item.course_id, item.score) for item in answer.ranked.items[: options.n])
+
+
+def pairs_response(pairs: Iterable[tuple[str, float]]) -> Response:
+    """The same of other lists."""
+    return ok([{"Id": id_, "Score": score} for id_, score in pairs])
+
+
+async def write_back(services: Services, user_id: str, answer: Answer, options: GorseRecommendOptions) -> None:
+    """Note what a user is shown as feedback, if asked; of somebody unknown nothing is noted."""
+    listed = answer.ranked.items[: options.n]
+    if options.write_back_type is None or not listed:
+        return
+    when = datetime.now(UTC) + options.write_back_delay
+    rows = [
+        Interaction(user_id=user_id, course_id=item.course_id, type=options.write_back_type, timestamp=when)
+        for item in listed
+    ]
+    await services.interactions.write(rows, auto_create=False)

@@ -1,0 +1,104 @@
+"""What the OpenAPI document says of Gorse's calls."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import BaseModel
+
+from app.api.gorse.answers import TAG
+from app.schemas.gorse.answers import (
+    GorseFeedbackPage,
+    GorseHealth,
+    GorseItemPage,
+    GorseScore,
+    GorseSuccess,
+    GorseUserPage,
+)
+from app.schemas.gorse.feedback import FEEDBACK_EXAMPLE, GorseFeedback
+from app.schemas.gorse.items import ITEM_EXAMPLE, GorseItem, GorseItemFields
+from app.schemas.gorse.users import USER_EXAMPLE, GorseUser, GorseUserFields
+
+GORSE_TAG = {
+    "name": TAG,
+    "description": "Gorse's REST API, so that its clients work against this service unchanged. Users are users, items "
+    "are courses, feedback is interactions. Success is 200, errors are plain text; a slash may end every path.",
+}
+GORSE_MODELS: tuple[type[BaseModel], ...] = (
+    *(GorseUser, GorseUserFields, GorseItem, GorseItemFields, GorseFeedback, GorseSuccess, GorseScore),
+    *(GorseUserPage, GorseItemPage, GorseFeedbackPage, GorseHealth),
+)
+
+Responses = dict[int | str, dict[str, Any]]
+
+EXAMPLES: dict[type[BaseModel], Any] = {
+    GorseUser: USER_EXAMPLE,
+    GorseUserFields: {"Labels": ["statistics", "logic"], "Subscribe": None, "Comment": None},
+    GorseItem: ITEM_EXAMPLE,
+    GorseItemFields: {"IsHidden": True},
+    GorseFeedback: FEEDBACK_EXAMPLE,
+    GorseSuccess: {"RowAffected": 1},
+    GorseScore: {"Id": "python", "Score": 1.0312},
+    GorseUserPage: {"Cursor": "YWRh", "Users": [USER_EXAMPLE]},
+    GorseItemPage: {"Cursor": "", "Items": [ITEM_EXAMPLE]},
+    GorseFeedbackPage: {"Cursor": "", "Feedback": [FEEDBACK_EXAMPLE]},
+    GorseHealth: {
+        **{"Ready": True, "DataStoreError": None, "CacheStoreError": None},
+        **{"DataStoreConnected": True, "CacheStoreConnected": True},
+    },
+}
+ERRORS = {
+    400: ("Something in the request is not what was wanted", "row 3: FeedbackType is missing"),
+    404: ("There is no such record", "ada: user not found"),
+    413: ("Too large", "the body has more than 33554432 bytes; send less at once, or lines of NDJSON"),
+    503: ("The database is away for now", "the database does not answer; nothing accepted before is lost"),
+}
+STRINGS = {"type": "array", "items": {"type": "string"}}
+
+
+def answers(description: str, schema: dict[str, Any], example: Any, *errors: int) -> Responses:
+    """OpenAPI entries of 200 with JSON and of the errors; 400 and 503 are always among them."""
+    content = {"application/json": {"schema": schema, "example": example}}
+    return {
+        200: {"description": description, "content": content},
+        422: {"description": "Taken out again; without it the framework names its own"},
+        **{status: _error(status) for status in sorted({*errors, 400, 503})},
+    }
+
+
+def one(model: type[BaseModel], description: str, *errors: int) -> Responses:
+    """The same, of one object."""
+    return answers(description, _ref(model), EXAMPLES[model], *errors)
+
+
+def many(model: type[BaseModel], description: str, *errors: int) -> Responses:
+    """The same, of an array of them."""
+    return answers(description, {"type": "array", "items": _ref(model)}, [EXAMPLES[model]], *errors)
+
+
+def body(model: type[BaseModel], *, rows: bool = False) -> dict[str, Any]:
+    """The request body of a call that takes one object, or an array of them."""
+    schema, example = _ref(model), EXAMPLES[model]
+    content = {
+        "schema": {"type": "array", "items": schema} if rows else schema,
+        "example": [example] if rows else example,
+    }
+    return {"requestBody": {"required": True, "content": {"application/json": content}}}
+
+
+def take_out(calls: Sequence[dict[str, Any]]) -> None:
+    """Nothing of Gorse's is 422."""
+    for call in calls:
+        if TAG in call["tags"]:
+            call["responses"].pop("422", None)
+
+
+def _ref(model: type[BaseModel]) -> dict[str, Any]:
+    return {"$ref": f"#/components/schemas/{model.__name__}"}
+
+
+def _error(status: int) -> dict[str, Any]:
+    description, example = ERRORS[status]
+    return {
+        "description": description,
+        "content": {"text/plain": {"schema": {"type": "string"}, "example": example}},
+    }

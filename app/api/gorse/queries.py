@@ -1,0 +1,98 @@
+"""Reading query strings of lists."""
+
+import re
+from datetime import timedelta
+from functools import lru_cache
+from typing import Annotated, Any, TypeVar
+from urllib.parse import parse_qsl
+
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
+
+from app.schemas.fields import Id, Label
+from app.schemas.recommendations import MAX_OFFSET
+from app.serving.options import Options
+
+DEFAULT_N = 10  # as Gorse's
+MOST_ROWS = 10_000  # in an answer; Gorse sets no limit
+QUERIES_KEPT = 1_000
+
+_DURATION = re.compile(r"-?(?:\d+(?:\.\d+)?(?:ns|us|µs|ms|s|m|h))+|0")
+_PART = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)")
+_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def _read_duration(value: Any) -> Any:
+    """Go's way to write a duration: ``10m``, ``1h30m``."""
+    if not isinstance(value, str):
+        return value
+    if not _DURATION.fullmatch(value):
+        raise PydanticCustomError("duration", "wanted a duration such as 10m or 1h30m")
+    seconds = sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(value))
+    return timedelta(seconds=-seconds if value.startswith("-") else seconds)
+
+
+def _at_most(limit: int) -> BeforeValidator:
+    """A shorter list is no error, so a larger number stands for the limit."""
+    return BeforeValidator(lambda value: str(limit) if isinstance(value, str) and _exceeds(value, limit) else value)
+
+
+def _exceeds(value: str, limit: int) -> bool:
+    return value.isascii() and value.isdigit() and (len(value) > len(str(limit)) or int(value) > limit)
+
+
+class GorseListOptions(BaseModel):
+    """Which part of which list."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    n: Annotated[int, _at_most(MOST_ROWS)] = Field(DEFAULT_N, ge=0, description="Most entries in the list")
+    offset: Annotated[int, _at_most(MAX_OFFSET)] = Field(0, ge=0, description="Entries to pass over")
+    category: list[Label] = Field([], description="Only items in any of these", examples=[["Programming"]])
+
+    def options(self, exclude: tuple[str, ...] = ()) -> Options:
+        """What serving needs to know; for a list of none one, as serving knows no empty list."""
+        return Options(n=self.n or 1, offset=self.offset, categories=tuple(self.category), exclude=exclude)
+
+
+Given = TypeVar("Given", bound=GorseListOptions)
+
+
+class GorseUnreadOptions(GorseListOptions):
+    """Of lists that are the same for all."""
+
+    user_id: Id | None = Field(None, alias="user-id", description="Leave out what this user has taken")
+
+
+class GorseRecommendOptions(GorseListOptions):
+    """Of lists that may be noted as read."""
+
+    write_back_type: Id | None = Field(
+        None, alias="write-back-type", description="Write what is listed as feedback of this type"
+    )
+    write_back_delay: Annotated[timedelta, BeforeValidator(_read_duration)] = Field(
+        timedelta(0), alias="write-back-delay", description="With a timestamp so much later", examples=["10m"]
+    )
+
+
+@lru_cache(maxsize=QUERIES_KEPT)
+def read_list_query(model: type[Given], query: bytes, category: str | None) -> Given:
+    """What the query string and the category in the path say; what is empty is absent.
+
+    Raises RequestValidationError.
+    """
+    values: dict[str, Any] = {}
+    categories: list[str] = []
+    for name, value in parse_qsl(query.decode("latin-1")):
+        if name == "category":
+            categories.append(value)
+        else:
+            values[name] = value
+    if not categories and category:
+        categories = [category]
+    try:
+        return model.model_validate({**values, "category": categories})
+    except ValidationError as error:
+        problems = [{**problem, "loc": ("query", *problem["loc"])} for problem in error.errors(include_url=False)]
+        raise RequestValidationError(problems) from None
