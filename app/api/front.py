@@ -37,7 +37,9 @@ class _Door:
 
     def __init__(self, route: Any, table: ASGIApp, failed: ASGIApp) -> None:
         """failed: answers the error in the scope."""
-        assert isinstance(route, Route) and route.path.endswith("/{user_id}") and "GET" in (route.methods or ())
+        assert isinstance(route, Route)
+        assert route.path.endswith("/{user_id}")
+        assert "GET" in (route.methods or ())
         self._route, self._table, self._failed = route, table, failed
         self._prefix = route.path.removesuffix("{user_id}")
 
