@@ -40,6 +40,16 @@ FINALISTS = 3  # of the first rung that are trained at full length
 EASE_L2, EASE_L2_OF_MANY = (20.0, 50.0, 100.0, 200.0, 400.0, 1000.0, 2000.0), (200.0, 1000.0)
 EASE_MANY = 3_000  # items from which fewer matrices are tried: they take seconds each
 FILTER_WEIGHTS = (0.05, 0.1, 0.2, 0.4, 0.7, 1.0, 2.0, 4.0, 10.0)  # every second first, then those beside the best
+FINER = (
+    0.0,
+    0.35,
+    0.5,
+    0.7,
+    1.0,
+    1.4,
+)  # times the best of them, by all users; the last fit's vectors need less of a filter
+AS_GOOD = 0.997  # of the best score: differences in a thousand are chance, and less of a filter is less to explain
+NO_FILTER: dict[str, Any] = {"item_filter": "none", "filter_l2": 0.0, "filter_weight": 0.0}
 VALIDATION_USERS, VALIDATION_USERS_OF_MANY = 3_000, 1_500  # a standard error of a percent or so, for a second
 # Of a step on two cores of 2023, for planning: seconds an edge, layer and number; a pair of the batch and number; and
 # a number of a node's vector.
@@ -140,7 +150,7 @@ class _Search:
     ) -> None:
         self._start, self._config = start, config
         self._began, self._on_epoch, self._should_stop, self._checkpoints = hooks
-        self._graph = parts.train
+        self._graph, self._all, self._matrices = parts.train, parts, filters
         many = self._graph.n_items > MANY_ITEMS
         self._parts = few_users(parts, VALIDATION_USERS_OF_MANY if many else VALIDATION_USERS)
         self._users = np.unique(self._parts.held_users)
@@ -153,14 +163,41 @@ class _Search:
     def run(self, remembered: Mapping[str, Any] | None) -> Choice:
         usual = self._recipe(**(remembered or {}))
         self._ahead = usual.epochs
-        recipes = [usual] if remembered or not self._searching() else self._plan(usual)
+        recipes = [self._within_budget(usual)] if remembered or not self._searching() else self._plan(usual)
         for recipe in recipes:
             self._try(recipe)
         assert self._best is not None
-        return Choice(*self._best, tuple(self._trials))
+        best, fitted = self._best
+        settled = self._settled(best, fitted)
+        return Choice(settled, fitted, tuple(settled if trial is best else trial for trial in self._trials))
+
+    def _settled(self, trial: Trial, fitted: FitResult) -> Trial:
+        """With the least weight of the filter that is as good as the best."""
+        recipe = trial.recipe
+        if recipe.item_filter == "none":
+            return trial
+        users = np.unique(self._all.held_users)
+        matrix = self._matrices[FilterKind(recipe.item_filter, recipe.filter_l2)]
+        own, added = model_scores(fitted.embeddings), kept_scores(self._graph, matrix, users)
+        unit = unit_weight(own, added, users)
+        weights = [recipe.filter_weight * factor for factor in FINER]
+        scores = [found[METRIC] for found in sweep(own, added, [unit * weight for weight in weights], self._all)]
+        weight, score = next(
+            (weight, score) for weight, score in zip(weights, scores, strict=True) if score >= AS_GOOD * max(scores)
+        )
+        filtered = {"filter_weight": weight} if weight else NO_FILTER
+        return replace(trial, recipe=replace(recipe, **filtered), score=score)
 
     def _searching(self) -> bool:
         return self._config.loss != "bpr" and self._config.time_budget_seconds > 0
+
+    def _within_budget(self, recipe: Recipe) -> Recipe:
+        """With no more epochs than there is time for twice, where the learning rate leaves them open."""
+        budget = FITTING_SHARE * self._config.time_budget_seconds
+        if recipe.decay or self._config.epochs is not None or not budget:
+            return recipe
+        fitting = int(budget / 2 / self._seconds(replace(recipe, epochs=1)))
+        return replace(recipe, epochs=max(1, min(recipe.epochs, fitting)))
 
     def _plan(self, usual: Recipe) -> Iterator[Recipe]:
         """Short runs first, then the best of them at full length, as many as the budget has room for.
@@ -246,7 +283,7 @@ class _Search:
                 score = value
                 recipe = replace(recipe, item_filter=kind.name, filter_l2=kind.l2, filter_weight=weight)
         if collapsed(fitted.embeddings):  # its ranking is that of rounding errors, however good by luck
-            score, recipe = 0.0, replace(recipe, item_filter="none", filter_l2=0.0, filter_weight=0.0)
+            score, recipe = 0.0, replace(recipe, **NO_FILTER)
         share = fitted.epochs_done / epochs
         self._done += fitted.epochs_done
         trial = Trial(recipe, fitted.epochs, score, fitted.score, fitted.seconds, share, fitted.steps)
