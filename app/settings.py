@@ -124,6 +124,11 @@ class Settings(BaseSettings):
         10.0,
         description="Seconds without a change before an automatic run starts, so that a bulk load is over",
     )
+    search_every: PositiveInt = Field(
+        20,
+        description="One of so many runs tries several recipes; the others take that of the model served, if "
+        "data and settings are like those it was chosen for",
+    )
     checkpoint_seconds: NonNegativeFloat = Field(
         60.0, description="Seconds between two checkpoints, from which a run goes on when its worker died; 0: none"
     )

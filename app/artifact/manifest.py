@@ -1,7 +1,7 @@
 """What is written about a model beside its arrays."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from typing import Any
 
@@ -18,6 +18,7 @@ class Description:
 
     metrics: {"model": {"recall@20": ..}, "popular": {..}, ..}.  losses: mean loss of each epoch.
     fence: number of the lease under which it was trained.  created_at has a time zone.
+    training: what the next runs may take over; ready for JSON.
     """
 
     model_id: str
@@ -30,6 +31,7 @@ class Description:
     losses: tuple[float, ...]
     fence: int
     run_id: str | None = None
+    training: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,7 @@ class Manifest:
     """All that is known about a model; ``as_dict`` is its JSON.
 
     counts: users, courses and interactions that it was trained on.  own_weight: see Embeddings.
+    training: see Description; empty in models of older releases.
     """
 
     format: int
@@ -68,6 +71,7 @@ class Manifest:
     cluster_time: int
     fence: int
     files: Mapping[str, FileFacts]
+    training: Mapping[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON; ``from_dict`` takes them back."""
@@ -79,7 +83,8 @@ class Manifest:
         if values.get("format") not in READABLE:
             raise ArtifactError(MANIFEST, f"has format {values.get('format')!r}; this release reads {READABLE}")
         try:
-            known = {field.name: values[field.name] for field in fields(cls)}
+            known = {name: values[name] for name in (own.name for own in fields(cls)) if name != "training"}
+            known["training"] = dict(values.get("training", {}))
             known["created_at"] = datetime.fromisoformat(known["created_at"])
             known["files"] = {name: _file_facts(facts) for name, facts in known["files"].items()}
             for name in ("types", "type_weights", "losses"):

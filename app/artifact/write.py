@@ -76,6 +76,7 @@ def _manifest(contents: ArtifactContents, description: Description, files: Mappi
         cluster_time=contents.cluster_time,
         fence=description.fence,
         files=files,
+        training=dict(description.training),
     )
 
 

@@ -9,6 +9,7 @@ RunStatus = Literal["queued", "running", "succeeded", "rejected", "failed", "can
 EndStatus = Literal["succeeded", "rejected", "failed", "cancelled"]
 Trigger = Literal["request", "changes", "time", "command"]
 Metrics = dict[str, dict[str, float]]
+PlanKind = Literal["search", "remembered", "warm_start"]
 
 
 class Counts(BaseModel):
@@ -35,6 +36,30 @@ class RunError(BaseModel):
     detail: str
 
 
+class Plan(BaseModel):
+    """What a run takes over from the model that is served."""
+
+    kind: PlanKind = Field(
+        description="`search`: nothing, recipes are tried; `remembered`: its recipe; `warm_start`: its vectors too"
+    )
+    reason: str
+
+
+class Trial(BaseModel):
+    """A recipe that was tried on held-out interactions."""
+
+    recipe: dict[str, Any] = Field(description="What tells recipes apart; the rest is in `config`")
+    epochs: int
+    steps: int
+    seconds: float = Field(description="Of training")
+    filter: str = Field(description="Closed-form item filter that went best with it: `none`, `ease` or `gf_cf`")
+    filter_l2: float = Field(description="Regularisation of `ease`")
+    filter_weight: float = Field(description="Of the filter's scores against those of the vectors")
+    ndcg: float = Field(description="NDCG@20 with the filter; 0 when the vectors had shrunk to nothing")
+    ndcg_alone: float = Field(description="NDCG@20 of the vectors without filter")
+    chosen: bool = Field(description="Whether the model is trained by this recipe")
+
+
 class Run(BaseModel):
     """A training run; what is not known yet is null."""
 
@@ -56,5 +81,8 @@ class Run(BaseModel):
     device: str | None = None
     seed: int | None = None
     config: dict[str, Any] = Field({}, description="Training settings of this run")
+    plan: Plan | None = None
+    trials: list[Trial] = Field([], description="Recipes that were tried, in the order of trying")
+    verdict: str | None = Field(None, description="What held-out interactions say of the model, in a sentence")
     model_id: str | None = Field(None, description="The model that the run published")
     error: RunError | None = None

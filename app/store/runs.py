@@ -11,7 +11,7 @@ from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
 from app.errors import LeaseLostError, RunEndedError, RunInProgressError, UnavailableError, UnknownRunError
-from app.schemas.training import Counts, EndStatus, Metrics, Progress, Run, RunError, Trigger
+from app.schemas.training import Counts, EndStatus, Metrics, Plan, Progress, Run, RunError, Trial, Trigger
 from app.store.client import Database, Document, Session
 from app.store.lease import touch_lease
 from app.store.numbers import next_number, number_of, readable_id
@@ -107,8 +107,11 @@ class RunStore:
         snapshot_time: int | None = None,
         device: str | None = None,
         config: Mapping[str, Any] | None = None,
+        plan: Plan | None = None,
+        trials: Sequence[Trial] | None = None,
+        verdict: str | None = None,
     ) -> None:
-        """Note what the run learns from, as of which cluster time, where and with which settings.
+        """Note what the run learns from, as of which cluster time, where, how and with which settings.
 
         Raises LeaseLostError.
         """
@@ -117,6 +120,9 @@ class RunStore:
             "snapshot_time": snapshot_time,
             "device": device,
             "config": config and dict(config),
+            "plan": plan and plan.model_dump(),
+            "trials": None if trials is None else [trial.model_dump() for trial in trials],
+            "verdict": verdict,
         }
         news = {"$set": {name: value for name, value in known.items() if value is not None}}
         await self._update(run_id, fence, news, {"_id": 1})
@@ -157,6 +163,13 @@ class RunStore:
         learned = {"snapshot_time": {"$exists": True}, "error.type": {"$nin": list(INTERRUPTED)}, "open": None}
         document = await self._runs.find_one(learned, {"snapshot_time": 1}, sort=[("_id", -1)])
         return None if document is None else int(document["snapshot_time"])
+
+    async def last_ended(self) -> Run | None:
+        """The newest run that learned to its end or failed in it, None when there was none."""
+        told = {"open": None, "status": {"$in": ["succeeded", "rejected", "failed"]}}
+        learned = told | {"error.type": {"$nin": list(INTERRUPTED)}}
+        document = await self._runs.find_one(learned, sort=[("_id", -1)])
+        return None if document is None else _run(document)
 
     async def take_over_orphans(self, fence: int, detail: str) -> int:
         """Queue the running runs of holders before this fence again, to go on where they were; how many there were.

@@ -77,6 +77,7 @@ class TrainedModel:
     ease_l2: the regularisation with which EASE did best on what was held out; None: it was not tried.
     content: vectors of courses that are newer than the model, None when there is too little to learn from.
     validation: epochs and NDCG@20 after them on the held-out interactions, in the trial that was chosen.
+    temperature: what all scores of the trained vectors were divided by.
     """
 
     embeddings: Embeddings
@@ -97,3 +98,4 @@ class TrainedModel:
     ease_l2: float | None = None
     content: ContentMap | None = None
     validation: tuple[tuple[int, float], ...] = ()
+    temperature: float = 1.0

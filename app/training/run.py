@@ -22,10 +22,11 @@ from app.training.calibrate import divided
 from app.training.calibrate import temperature as fitting_temperature
 from app.training.checkpoint import Checkpoints
 from app.training.collapse import check_not_collapsed
-from app.training.config import Recipe, TrainingConfig
+from app.training.config import Filter, Recipe, TrainingConfig
 from app.training.evaluate import Scores, evaluate, model_scores
 from app.training.fit import check_learnable, fit
 from app.training.memory import freed_memory_kept
+from app.training.remembered import recipe_fields, remembered_filter
 from app.training.result import FitResult, Metrics, OnEpoch, ShouldStop, TrainedModel, Verdict, after
 from app.training.search import Choice, choose, ease_weights
 from app.training.split import Split, split
@@ -48,7 +49,8 @@ def train(
 ) -> TrainedModel:
     """Choose recipe, filter and number of epochs on held-out interactions, judge, and fit again on everything.
 
-    remembered: fields of a recipe that was chosen for such data before; it is taken then and nothing else tried.
+    remembered: fields of a recipe that was chosen for such data before, see ``to_remember``; it is taken then and
+    nothing else tried, and no filter but the one it names.
     learn_encoder: makes numbers of words; one that remembers saves the time.
     checkpoints: keep what the fits have done, for when the run is broken off.
     on_epoch counts all fits through.  With too few interactions to hold any out there is one fit of all epochs.
@@ -61,7 +63,7 @@ def train(
     nodes = _Nodes(snapshot, config.seed, learn_encoder)
     parts = split(graph, np.random.default_rng(config.seed))
     if len(parts.held_users) < LEAST_HELD_OUT:
-        recipe = config.recipe(graph.n_edges, graph.n_items, **(remembered or {}))
+        recipe = config.recipe(graph.n_edges, graph.n_items, **recipe_fields(remembered or {}))
         final = fit(
             graph,
             nodes.start(graph, recipe),
@@ -79,11 +81,13 @@ def train(
             raise CancelledError("the run was cancelled")
         return evaluate(scores, parts)
 
+    kind = remembered_filter(remembered or {})
+    filters: tuple[Filter, ...] = ("ease", "gf_cf") if config.filter == "auto" else (config.filter,)
     forms = closed_forms(
         parts.train,
         judged,
-        filters=("ease", "gf_cf") if config.filter == "auto" else (config.filter,),
-        ease_l2=ease_weights(parts.train, config),
+        filters=filters if kind is None else (kind.name,),
+        ease_l2=ease_weights(parts.train, config) if kind is None or kind.name != "ease" else (kind.l2,),
         rng=np.random.default_rng(config.seed),
     )
     choice = choose(
@@ -91,7 +95,7 @@ def train(
         nodes.start,
         config,
         forms.filters,
-        remembered=remembered,
+        remembered=recipe_fields(remembered or {}),
         began=began,
         on_epoch=count.trying,
         should_stop=should_stop,
@@ -261,7 +265,7 @@ def _model(
         embeddings=embeddings,
         content=content_map,
         item_filter=item_filter,
-        trials=tuple(trial.as_dict() for trial in choice.trials) if choice else (),
+        trials=tuple(trial.as_dict() | {"chosen": trial is choice.best} for trial in choice.trials) if choice else (),
         graph=graph,
         recipe=recipe,
         losses=final.losses,
@@ -275,5 +279,6 @@ def _model(
         metrics=metrics,
         verdict=judge(metrics) if parts else unjudged,
         ease_l2=ease_l2,
+        temperature=temperature,
         validation=choice.fitted.validation if choice else (),
     )

@@ -54,6 +54,7 @@ class Trial:
 
     epochs: those whose weights were best.  score: NDCG@20 on the held-out interactions; alone: the same of the vectors
     without filter.  seconds: of the fit.  share: of the recipe's epochs that were done before it stopped early.
+    steps: in ``epochs``.
     """
 
     recipe: Recipe
@@ -62,12 +63,14 @@ class Trial:
     alone: float
     seconds: float
     share: float
+    steps: int
 
     def as_dict(self) -> dict[str, Any]:
         """What tells trials apart, ready for JSON."""
         names = ("embedding_size", "n_layers", "parameters", "l2_weight", "item_filter", "filter_l2", "filter_weight")
         return {name: getattr(self.recipe, name) for name in names} | {
             "epochs": self.epochs,
+            "steps": self.steps,
             METRIC: round(self.score, 5),
             f"{METRIC} without filter": round(self.alone, 5),
             "seconds": round(self.seconds, 2),
@@ -246,7 +249,7 @@ class _Search:
             score, recipe = 0.0, replace(recipe, item_filter="none", filter_l2=0.0, filter_weight=0.0)
         share = fitted.epochs_done / epochs
         self._done += fitted.epochs_done
-        trial = Trial(recipe, fitted.epochs, score, fitted.score, fitted.seconds, share)
+        trial = Trial(recipe, fitted.epochs, score, fitted.score, fitted.seconds, share, fitted.steps)
         log.info("tried %s", trial.as_dict())
         self._trials.append(trial)
         if self._best is None or score > self._best[0].score:

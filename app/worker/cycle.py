@@ -19,7 +19,7 @@ from app.artifact.write import write_artifact
 from app.domain.contents import ArtifactContents, data_fingerprint
 from app.domain.interactions import Snapshot
 from app.errors import CancelledError, LeaseLostError, RunEndedError, TrainingError
-from app.schemas.training import Counts, EndStatus, Metrics, Run, RunError
+from app.schemas.training import Counts, EndStatus, Metrics, Plan, Run, RunError
 from app.store.checkpoints import CheckpointStore
 from app.store.client import UNAVAILABLE_ERRORS, Database
 from app.store.models import ModelStore
@@ -31,6 +31,7 @@ from app.training.run import train
 from app.worker.checkpoints import StoredCheckpoints
 from app.worker.content_cache import remembering
 from app.worker.drawing import draw_pictures
+from app.worker.plan import Past, important, plan_of, to_keep, told, told_trials
 from app.worker.progress import ProgressReporter
 
 log = logging.getLogger(__name__)
@@ -51,11 +52,19 @@ class Recipe:
     cache_dir: Path
     checkpoint_seconds: float
     half_life_days: float | None
+    search_every: int
 
-    def scope(self, snapshot: Snapshot) -> str:
+    def scope(self, snapshot: Snapshot, plan: Plan, taken_over: Mapping[str, Any]) -> str:
         """Name of all that a run's result depends on, the machine apart."""
-        depends = [data_fingerprint(snapshot), sorted(self.weights.items()), self.config.as_dict(), __version__]
+        own = [sorted(self.weights.items()), self.config.as_dict(), __version__, plan.kind, taken_over]
+        depends = [data_fingerprint(snapshot), *own]
         return hashlib.sha256(json.dumps(depends).encode()).hexdigest()
+
+    @property
+    def important(self) -> dict[str, Any]:
+        """What the best recipe depends on, beside the data."""
+        weights = {f"weight of {name}": weight for name, weight in self.weights.items()}
+        return important(self.config.as_dict(), half_life_days=self.half_life_days, **weights)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +113,20 @@ class Cycle:
             on_snapshot()
             snapshot = await self._read()
             await persistently(lambda: self._describe(run_id, snapshot))
-            trained = await self._train(run_id, snapshot)
+            past = await persistently(self._past)
+            plan = plan_of(past, self._recipe.important, _sizes(snapshot), self._recipe.search_every)
+            trained = await self._train(run_id, snapshot, plan, past)
             metrics: Metrics = {name: dict(values) for name, values in trained.metrics.items()}
             if not trained.verdict.accepted:
                 error = RunError(type="rejected", detail=trained.verdict.reason)
                 return Outcome("rejected", metrics=metrics, error=error)
-            return Outcome("succeeded", metrics=metrics, model_id=await self._publish(run_id, snapshot, trained))
+            return Outcome(
+                "succeeded",
+                metrics=metrics,
+                model_id=await self._publish(
+                    run_id, snapshot, trained, to_keep(trained, plan, past, self._recipe.important)
+                ),
+            )
         except CancelledError:
             return Outcome("cancelled")
         except TrainingError as error:
@@ -136,10 +153,18 @@ class Cycle:
         counts = Counts(users=len(snapshot.users), courses=len(snapshot.items), interactions=len(snapshot.user_rows))
         await self._runs.describe(run_id, self._fence, counts=counts, snapshot_time=snapshot.cluster_time)
 
-    async def _train(self, run_id: str, snapshot: Snapshot) -> TrainedModel:
+    async def _past(self) -> Past:
+        model_id = await self._models.current()
+        manifest = None if model_id is None else await self._models.manifest(model_id)
+        return Past(manifest, await self._runs.last_ended())
+
+    async def _train(self, run_id: str, snapshot: Snapshot, plan: Plan, past: Past) -> TrainedModel:
         reporter = ProgressReporter(self._runs, run_id, self._fence)
         recipe = self._recipe
-        scope = await asyncio.to_thread(recipe.scope, snapshot)
+        remembered = {} if plan.kind == "search" else past.training["recipe"]
+        log.info("training run %s: %s, since %s", run_id, plan.kind, plan.reason)
+        await persistently(lambda: self._runs.describe(run_id, self._fence, plan=plan))
+        scope = await asyncio.to_thread(recipe.scope, snapshot, plan, remembered)
         await persistently(lambda: self._checkpoints.keep_only(scope))
         checkpoints = StoredCheckpoints(self._checkpoints, scope, self._fence, recipe.checkpoint_seconds)
         training = asyncio.create_task(
@@ -148,6 +173,7 @@ class Cycle:
                 snapshot,
                 recipe.weights,
                 recipe.config,
+                remembered=remembered,
                 on_epoch=reporter.on_epoch,
                 should_stop=reporter.cancelled.is_set,
                 learn_encoder=remembering(recipe.cache_dir),
@@ -164,15 +190,27 @@ class Cycle:
         finally:
             await checkpoints.close()
         used = self._used(trained)  # what was left to loss and data has its value only now
-        await persistently(lambda: self._runs.describe(run_id, self._fence, device=trained.device, config=used))
+        trials = told_trials(trained)
+        await persistently(
+            lambda: self._runs.describe(
+                run_id,
+                self._fence,
+                device=trained.device,
+                config=used,
+                trials=trials,
+                verdict=trained.verdict.reason,
+            )
+        )
         return trained
 
     def _used(self, trained: TrainedModel) -> dict[str, Any]:
         half_life = self._recipe.half_life_days
         return trained.recipe.as_dict() | ({} if half_life is None else {"half_life_days": half_life})
 
-    async def _publish(self, run_id: str, snapshot: Snapshot, trained: TrainedModel) -> str:
-        """Write the artifact aside, store its files, and move the pointer last."""
+    async def _publish(
+        self, run_id: str, snapshot: Snapshot, trained: TrainedModel, training: Mapping[str, Any]
+    ) -> str:
+        """Write the artifact aside, store its files, and move the pointer last.  training: see ``to_keep``."""
         model_id = await persistently(self._models.next_id)
         contents = ArtifactContents.from_snapshot(
             snapshot, self._recipe.weights, trained.embeddings, trained.item_filter
@@ -190,6 +228,7 @@ class Cycle:
             metrics=trained.metrics,
             losses=trained.losses,
             fence=self._fence,
+            training=training,
         )
         pictures = await draw_pictures(self._db, contents, model_id, run_id, trained)
         with tempfile.TemporaryDirectory(prefix="coursegraph-model-") as parent:
@@ -205,7 +244,7 @@ class Cycle:
         return model_id
 
     async def _finish(self, run_id: str, outcome: Outcome) -> None:
-        await self._runs.finish(
+        run = await self._runs.finish(
             run_id,
             self._fence,
             outcome.status,
@@ -213,8 +252,12 @@ class Cycle:
             model_id=outcome.model_id,
             error=outcome.error,
         )
-        reason = f": {outcome.error.detail}" if outcome.error else ""
-        log.info("training run %s %s%s", run_id, outcome.status, reason)
+        said = [outcome.error.detail if outcome.error else run.verdict, told(run.trials)]
+        log.info("training run %s %s", run_id, ": ".join([outcome.status, "; ".join(filter(None, said))]))
+
+
+def _sizes(snapshot: Snapshot) -> dict[str, int]:
+    return {"courses": len(snapshot.items), "interactions": len(snapshot.user_rows)}
 
 
 def _completed(contents: ArtifactContents, snapshot: Snapshot) -> ArtifactContents:

@@ -159,6 +159,7 @@ def recipe_from(settings: Settings) -> Recipe:
         config=TrainingConfig(**{name: getattr(settings, name) for name in TrainingConfig.__dataclass_fields__}),
         models_kept=settings.models_kept,
         half_life_days=settings.half_life_days,
+        search_every=settings.search_every,
         checkpoint_seconds=settings.checkpoint_seconds,
         cache_dir=settings.cache_dir,
     )

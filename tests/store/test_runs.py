@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from app.errors import LeaseLostError, RunEndedError, RunInProgressError, UnknownRunError
-from app.schemas.training import Counts, Progress, Run, RunError
+from app.schemas.training import Counts, Plan, Progress, Run, RunError, Trial
 from app.store.client import Database
 from app.store.lease import Lease
 from app.store.runs import MOST_TAKEOVERS, RunStore
@@ -45,7 +45,12 @@ async def test_a_run_from_request_to_success(runs: RunStore, fence: int) -> None
     assert (run.status, run.seed, run.config) == ("running", 7, config)
     assert await runs.next_queued() is None
     await runs.describe(run.run_id, fence, counts=Counts(users=2, courses=3, interactions=4))
-    await runs.describe(run.run_id, fence, device="cpu")
+    trial = {
+        **{"recipe": {"l2_weight": 0.02}, "epochs": 3, "steps": 30, "seconds": 0.5, "chosen": True},
+        **{"filter": "ease", "filter_l2": 200.0, "filter_weight": 0.4, "ndcg": 0.3, "ndcg_alone": 0.2},
+    }
+    await runs.describe(run.run_id, fence, device="cpu", plan=Plan(kind="search", reason="no model is served yet"))
+    await runs.describe(run.run_id, fence, trials=[Trial.model_validate(trial)], verdict="good")
     for epoch in (1, 2):
         told = Progress(epoch=epoch, epochs=3, loss=0.5 / epoch, seconds_left=3.0 - epoch)
         assert not await runs.progress(run.run_id, fence, told, [0.5 / epoch])
@@ -66,6 +71,9 @@ async def test_a_run_from_request_to_success(runs: RunStore, fence: int) -> None
         "device": "cpu",
         "seed": 7,
         "config": config,
+        "plan": {"kind": "search", "reason": "no model is served yet"},
+        "trials": [trial],
+        "verdict": "good",
         "model_id": "m-000001",
         "error": None,
     }

@@ -1,0 +1,126 @@
+"""What a run takes over from the model that is served, with a real worker's cycle on a real database."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.schemas.interactions import Interaction
+from app.schemas.training import Run
+from app.store.client import Database
+from app.store.interactions import InteractionStore
+from app.store.lease import Lease
+from app.store.runs import RunStore
+from app.worker.cycle import Cycle
+from app.worker.loop import recipe_from
+from tests.support.service import make_settings
+from tests.worker.test_checkpoints import load_tastes
+
+OWN = {"epochs": 8, "embedding_size": 16, "checkpoint_seconds": 0.0}
+
+
+class Worker:
+    """Does one run after the other, as the holder of the lease."""
+
+    def __init__(self, database: Database, uri: str, name: str, folder: Path) -> None:
+        self.database, self._where = database, (uri, name, folder)
+        self._fence: int | None = None
+
+    async def run(self, **settings: Any) -> Run:
+        """The ended run."""
+        if self._fence is None:
+            self._fence = await Lease(self.database, "tests", 600.0).acquire()
+        assert self._fence is not None
+        runs = RunStore(self.database)
+        run = await runs.request("request", {})
+        await Cycle(self.database, recipe_from(make_settings(*self._where, **OWN | settings)), self._fence).run(run)
+        return await runs.get(run.run_id)
+
+
+@pytest.fixture
+def worker(database: Database, mongodb_uri: str, database_name: str, tmp_path: Path) -> Worker:
+    return Worker(database, mongodb_uri, database_name, tmp_path)
+
+
+def plan(run: Run) -> tuple[str, str]:
+    assert run.plan is not None
+    assert (run.status, run.error) == ("succeeded", None)
+    return run.plan.kind, run.plan.reason
+
+
+async def take(database: Database, n_users: int) -> None:
+    """Six courses each, by users who were not there before."""
+    known = await database["users"].count_documents({})
+    rows = [
+        Interaction(user_id=f"v{known + u:04}", course_id=f"c{(u + k) % 10 + 10 * (u % 6):02}")
+        for u in range(n_users)
+        for k in range(6)
+    ]
+    await InteractionStore(database).write_many(rows, auto_create=True)
+
+
+@pytest.mark.timeout(120)
+async def test_a_chosen_recipe_is_taken_until_a_search_is_due(worker: Worker, caplog: pytest.LogCaptureFixture) -> None:
+    await load_tastes(worker.database)
+    first = await worker.run(search_every=3)
+    assert plan(first) == ("search", "no model is served yet")
+    assert len(first.trials) > 1
+    assert [trial.chosen for trial in first.trials].count(True) == 1
+    assert len({trial.recipe["l2_weight"] for trial in first.trials}) > 1
+    (chosen,) = (trial for trial in first.trials if trial.chosen)
+    assert chosen.ndcg == max(trial.ndcg for trial in first.trials)
+    assert first.metrics is not None
+    assert first.verdict is not None
+    assert f"{first.metrics['model']['ndcg@20']:.4f}" in first.verdict
+    for name in ("embedding_size", "n_layers", "parameters", "l2_weight"):
+        assert first.config[name] == chosen.recipe[name]
+    assert first.config["item_filter"] == chosen.filter
+
+    caplog.set_level(logging.INFO, logger="app.worker.cycle")
+    for n in (1, 2):
+        run = await worker.run(search_every=3)
+        kind, reason = plan(run)
+        assert kind == "remembered"
+        assert f"m-{n:06}" in reason
+        (trial,) = run.trials
+        assert trial.chosen
+        assert trial.recipe == chosen.recipe
+        assert trial.filter in {chosen.filter, "none"}
+    assert f"1 trial: l2_weight {chosen.recipe['l2_weight']:g}" in caplog.text
+    assert plan(await worker.run(search_every=3)) == ("search", "one of 3 runs searches")
+
+
+@pytest.mark.timeout(120)
+async def test_other_settings_or_much_more_data_are_searched_anew(worker: Worker) -> None:
+    await load_tastes(worker.database)
+    await worker.run()
+    assert plan(await worker.run())[0] == "remembered"
+    assert plan(await worker.run(device="auto"))[0] == "remembered"
+    assert plan(await worker.run(n_layers=2)) == ("search", "n_layers changed since m-000003 was trained")
+    weights = {"enroll": 1.0, "like": 2.0}
+    kind, reason = plan(await worker.run(interaction_weights=weights))
+    assert kind == "search"
+    assert "weight of like, " in reason
+    assert "weight of enroll" not in reason
+    await take(worker.database, 90)  # 540 beside 1,200
+    assert plan(await worker.run(interaction_weights=weights))[0] == "remembered"
+    await take(worker.database, 200)
+    grown = await worker.run(interaction_weights=weights)
+    assert plan(grown) == ("search", "m-000006 was trained on 1,740 interactions, and now there are 2,940")
+
+
+@pytest.mark.timeout(120)
+async def test_after_a_failure_recipes_are_searched(worker: Worker) -> None:
+    await load_tastes(worker.database)
+    await worker.run()
+    runs = RunStore(worker.database)
+    await worker.database["training_runs"].insert_one(
+        {
+            "_id": 90,
+            "status": "rejected",
+            "trigger": "request",
+            "requested_at": (await runs.page(1)).items[0].requested_at,
+        }
+    )
+    assert plan(await worker.run()) == ("search", "run r-000090 before this one was rejected")
