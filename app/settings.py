@@ -129,6 +129,11 @@ class Settings(BaseSettings):
         description="One of so many runs tries several recipes; the others take that of the model served, if "
         "data and settings are like those it was chosen for",
     )
+    gate_margin: NonNegativeFloat = Field(
+        0.05,
+        description="Share of its NDCG@20 by which a new model may be worse than the one served; where it is more, "
+        "and more than chance explains, it is rejected",
+    )
     checkpoint_seconds: NonNegativeFloat = Field(
         60.0, description="Seconds between two checkpoints, from which a run goes on when its worker died; 0: none"
     )

@@ -60,11 +60,6 @@ class ModelStore:
         """Raises UnknownModelError."""
         return _summary(await self._document(model_id), await self.current())
 
-    async def manifest(self, model_id: str) -> dict[str, Any]:
-        """All that was written down of it.  Raises UnknownModelError."""
-        manifest: dict[str, Any] = orjson.loads((await self._document(model_id))["manifest"])
-        return manifest
-
     async def count_lists(self, counts: Mapping[str, int]) -> None:
         """Add to the numbers of lists that models answered; those that are gone are passed over."""
         updates = [UpdateOne({"_id": _number(model_id)}, {"$inc": {"lists": n}}) for model_id, n in counts.items()]

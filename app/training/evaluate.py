@@ -34,6 +34,13 @@ def evaluate(scores: Scores, split: Split) -> dict[str, float]:
     return held.measures(lists)
 
 
+def ndcg_of_users(scores: Scores, split: Split) -> NDArray[np.float64]:
+    """NDCG@20 of each user with held-out items, ascending."""
+    held = _Held(split)
+    (lists,) = held.lists(lambda users: [scores(users)], 1)
+    return held.ndcg(lists)
+
+
 def sweep(scores: Scores, added: Scores, weights: Sequence[float], split: Split) -> list[dict[str, float]]:
     """``evaluate`` of scores + w added for each weight w, at the price of computing both once."""
     held = _Held(split)
@@ -71,11 +78,20 @@ class _Held:
                 lists[start : start + block] = np.where(np.isneginf(best.numpy()), -1, items.numpy())
         return result
 
-    def measures(self, lists: Rows) -> dict[str, float]:
-        """See ``evaluate``."""
+    def ndcg(self, lists: Rows) -> NDArray[np.float64]:
+        """Of each user."""
+        return _ndcg(self._hits(lists), self._counts)
+
+    def _hits(self, lists: Rows) -> NDArray[np.bool_]:
+        """Which of the listed items were held out, (users, n)."""
         wanted = self._users[:, None] * self._n_items + lists
         found = np.searchsorted(self._keys, wanted)
-        hits = (lists >= 0) & (self._keys[np.minimum(found, len(self._keys) - 1)] == wanted)  # (users, n)
+        hits: NDArray[np.bool_] = (lists >= 0) & (self._keys[np.minimum(found, len(self._keys) - 1)] == wanted)
+        return hits
+
+    def measures(self, lists: Rows) -> dict[str, float]:
+        """See ``evaluate``."""
+        hits = self._hits(lists)
         result: dict[str, float] = {}
         for n in CUTS:
             result |= {f"{name}@{n}": value for name, value in _measures(hits[:, :n], self._counts, n).items()}
@@ -103,13 +119,19 @@ def gini(counts: NDArray[np.integer]) -> float:
     return float((2.0 * np.arange(1, n + 1) - n - 1.0) @ ascending / (n * total)) if total else 0.0
 
 
+def _ndcg(hits: NDArray[np.bool_], counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    n = hits.shape[1]
+    discounts = 1.0 / np.log2(np.arange(2, n + 2))
+    ideal = np.concatenate([[0.0], np.cumsum(discounts)])
+    ndcg: NDArray[np.float64] = hits @ discounts / ideal[np.minimum(counts, n)]
+    return ndcg
+
+
 def _measures(hits: NDArray[np.bool_], counts: NDArray[np.int64], n: int) -> dict[str, float]:
-    discounts = 1.0 / np.log2(np.arange(2, hits.shape[1] + 2))
-    ideal = np.concatenate([[0.0], np.cumsum(1.0 / np.log2(np.arange(2, n + 2)))])
     first = np.where(hits.any(1), 1.0 / (hits.argmax(1) + 1.0), 0.0)
     return {
         "recall": float(np.mean(hits.sum(1) / counts)),
-        "ndcg": float(np.mean(hits @ discounts / ideal[np.minimum(counts, n)])),
+        "ndcg": float(np.mean(_ndcg(hits, counts))),
         "hit_rate": float(np.mean(hits.any(1))),
         "mrr": float(np.mean(first)),
     }

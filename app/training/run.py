@@ -23,8 +23,10 @@ from app.training.calibrate import temperature as fitting_temperature
 from app.training.checkpoint import Checkpoints
 from app.training.collapse import check_not_collapsed
 from app.training.config import Filter, Recipe, TrainingConfig
+from app.training.current import Current, Known
 from app.training.evaluate import Scores, evaluate, model_scores
 from app.training.fit import check_learnable, fit
+from app.training.gate import judge_against
 from app.training.memory import freed_memory_kept
 from app.training.remembered import recipe_fields, remembered_filter
 from app.training.result import FitResult, Metrics, OnEpoch, ShouldStop, TrainedModel, Verdict, after
@@ -42,6 +44,7 @@ def train(
     config: TrainingConfig,
     *,
     remembered: Mapping[str, Any] | None = None,
+    current: Current | None = None,
     on_epoch: OnEpoch | None = None,
     should_stop: ShouldStop | None = None,
     learn_encoder: LearnEncoder | None = None,
@@ -51,6 +54,7 @@ def train(
 
     remembered: fields of a recipe that was chosen for such data before, see ``to_remember``; it is taken then and
     nothing else tried, and no filter but the one it names.
+    current: the model that is served, than which this one must not be much worse.
     learn_encoder: makes numbers of words; one that remembers saves the time.
     checkpoints: keep what the fits have done, for when the run is broken off.
     on_epoch counts all fits through.  With too few interactions to hold any out there is one fit of all epochs.
@@ -61,6 +65,7 @@ def train(
     check_learnable(graph)
 
     nodes = _Nodes(snapshot, config.seed, learn_encoder)
+    served = None if current is None else (current, Known(current, snapshot))
     parts = split(graph, np.random.default_rng(config.seed))
     if len(parts.held_users) < LEAST_HELD_OUT:
         recipe = config.recipe(graph.n_edges, graph.n_items, **recipe_fields(remembered or {}))
@@ -124,6 +129,7 @@ def train(
         nodes,
         parts=parts,
         metrics=metrics,
+        verdict=_verdict(metrics, served, chosen, parts),
         choice=choice,
         temperature=fitting_temperature(chosen, parts),
         ease_l2=forms.ease_l2,
@@ -154,6 +160,17 @@ def judge(metrics: Mapping[str, Metrics]) -> Verdict:
     if model >= popular:
         return Verdict(True, f"NDCG@20 is {model:.4f} on held-out interactions, most-popular has {popular:.4f}")
     return Verdict(False, f"NDCG@20 is only {model:.4f} on held-out interactions, most-popular has {popular:.4f}")
+
+
+def _verdict(
+    metrics: Mapping[str, Metrics], served: tuple[Current, Known] | None, scores: Scores, parts: Split
+) -> Verdict:
+    """Against most-popular and, where a model is served, against that."""
+    verdict = judge(metrics)
+    if served is None or not verdict.accepted:
+        return verdict
+    against = judge_against(*served, scores, parts)
+    return Verdict(against.accepted, f"{verdict.reason}; {against.reason}")
 
 
 def _chosen_scores(choice: Choice, parts: Split, forms: ClosedForms, nodes: "_Nodes") -> Scores:
@@ -252,6 +269,7 @@ def _model(
     *,
     parts: Split | None = None,
     metrics: Mapping[str, Metrics] = MappingProxyType({}),
+    verdict: Verdict | None = None,
     choice: Choice | None = None,
     temperature: float = 1.0,
     ease_l2: float | None = None,
@@ -277,7 +295,7 @@ def _model(
         split=parts.kind if parts else "none",
         n_held_out=len(parts.held_users) if parts else 0,
         metrics=metrics,
-        verdict=judge(metrics) if parts else unjudged,
+        verdict=verdict or unjudged,
         ease_l2=ease_l2,
         temperature=temperature,
         validation=choice.fitted.validation if choice else (),

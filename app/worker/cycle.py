@@ -13,15 +13,17 @@ from typing import Any, TypeVar
 
 from app import __version__
 from app.artifact.features import with_feature_weights
+from app.artifact.load import load_artifact
 from app.artifact.manifest import Description
 from app.artifact.top_lists import with_top_lists
 from app.artifact.write import write_artifact
 from app.domain.contents import ArtifactContents, data_fingerprint
 from app.domain.interactions import Snapshot
-from app.errors import CancelledError, LeaseLostError, RunEndedError, TrainingError
+from app.errors import ArtifactError, CancelledError, LeaseLostError, RunEndedError, TrainingError, UnknownModelError
 from app.schemas.training import Counts, EndStatus, Metrics, Plan, Run, RunError
 from app.store.checkpoints import CheckpointStore
 from app.store.client import UNAVAILABLE_ERRORS, Database
+from app.store.model_cache import discard
 from app.store.models import ModelStore
 from app.store.runs import WORKER_STOPPED, RunStore
 from app.store.snapshot import read_snapshot
@@ -53,6 +55,7 @@ class Recipe:
     checkpoint_seconds: float
     half_life_days: float | None
     search_every: int
+    gate_margin: float
 
     def scope(self, snapshot: Snapshot, plan: Plan, taken_over: Mapping[str, Any]) -> str:
         """Name of all that a run's result depends on, the machine apart."""
@@ -154,9 +157,18 @@ class Cycle:
         await self._runs.describe(run_id, self._fence, counts=counts, snapshot_time=snapshot.cluster_time)
 
     async def _past(self) -> Past:
-        model_id = await self._models.current()
-        manifest = None if model_id is None else await self._models.manifest(model_id)
-        return Past(manifest, await self._runs.last_ended())
+        last, model_id = await self._runs.last_ended(), await self._models.current()
+        if model_id is None:
+            return Past(None, None, last)
+        try:
+            directory = await self._models.fetch(model_id, self._recipe.cache_dir)
+            artifact = await asyncio.to_thread(load_artifact, directory)
+        except (ArtifactError, UnknownModelError, OSError) as error:
+            log.warning("%s, which is served, cannot be read: %s", model_id, error)
+            if isinstance(error, ArtifactError):
+                await asyncio.to_thread(discard, directory)
+            return Past(None, None, last, unreadable=model_id)
+        return Past(artifact.manifest, artifact.contents, last)
 
     async def _train(self, run_id: str, snapshot: Snapshot, plan: Plan, past: Past) -> TrainedModel:
         reporter = ProgressReporter(self._runs, run_id, self._fence)
@@ -174,6 +186,7 @@ class Cycle:
                 recipe.weights,
                 recipe.config,
                 remembered=remembered,
+                current=past.current(recipe.gate_margin),
                 on_epoch=reporter.on_epoch,
                 should_stop=reporter.cancelled.is_set,
                 learn_encoder=remembering(recipe.cache_dir),

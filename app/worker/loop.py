@@ -160,6 +160,7 @@ def recipe_from(settings: Settings) -> Recipe:
         models_kept=settings.models_kept,
         half_life_days=settings.half_life_days,
         search_every=settings.search_every,
+        gate_margin=settings.gate_margin,
         checkpoint_seconds=settings.checkpoint_seconds,
         cache_dir=settings.cache_dir,
     )

@@ -5,7 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from app import __version__
+from app.artifact.manifest import Manifest
+from app.domain.contents import ArtifactContents
 from app.schemas.training import Plan, Run, Trial
+from app.training.current import Current
 from app.training.remembered import to_remember
 from app.training.result import TrainedModel
 
@@ -16,6 +19,7 @@ SHOWN_AS = {
     "ndcg@20 without filter": "ndcg_alone",
     "item_filter": "filter",
 }
+JUDGED = ("split", "n_held_out", "temperature")
 SIZES = ("courses", "interactions")
 
 
@@ -23,16 +27,27 @@ SIZES = ("courses", "interactions")
 class Past:
     """What is known of earlier runs.
 
-    manifest: of the model that is served, None when there is none.  last: the run that ended last.
+    manifest, contents: of the model that is served, None when there is none.  last: the run that ended last.
+    unreadable: id of the model that is served if it cannot be read.
     """
 
-    manifest: Mapping[str, Any] | None
+    manifest: Manifest | None
+    contents: ArtifactContents | None
     last: Run | None
+    unreadable: str | None = None
 
     @property
     def training(self) -> Mapping[str, Any]:
         """See ``to_keep``; empty when nothing is known."""
-        return {} if self.manifest is None else self.manifest.get("training", {})
+        return {} if self.manifest is None else self.manifest.training
+
+    def current(self, margin: float) -> Current | None:
+        """The model that is served.  margin: see Current."""
+        if self.manifest is None or self.contents is None:
+            return None
+        known = {name: self.training[name] for name in JUDGED if name in self.training}
+        ndcg = self.manifest.metrics.get("model", {}).get("ndcg@20")
+        return Current(self.manifest.model_id, self.contents, ndcg=ndcg, margin=margin, **known)
 
 
 def plan_of(past: Past, settings: Mapping[str, Any], sizes: Mapping[str, int], search_every: int) -> Plan:
@@ -47,18 +62,19 @@ def plan_of(past: Past, settings: Mapping[str, Any], sizes: Mapping[str, int], s
     age = past.training["runs_since_search"]
     return Plan(
         kind="remembered",
-        reason=f"data and settings are like those of {past.manifest['model_id']}, {age + 1} after a search",
+        reason=f"data and settings are like those of {past.manifest.model_id}, {age + 1} after a search",
     )
 
 
 def _why_search(past: Past, settings: Mapping[str, Any], sizes: Mapping[str, int], search_every: int) -> Iterator[str]:
     manifest, training = past.manifest, past.training
     if manifest is None:
-        yield "no model is served yet"
+        found = past.unreadable
+        yield f"{found}, the model that is served, cannot be read" if found else "no model is served yet"
         return
-    model_id = manifest["model_id"]
-    if not training or manifest["code_version"] != __version__:
-        yield f"{model_id}, the model that is served, was trained by release {manifest['code_version']}"
+    model_id = manifest.model_id
+    if not training or manifest.code_version != __version__:
+        yield f"{model_id}, the model that is served, was trained by release {manifest.code_version}"
         return
     before = training["settings"]
     changed = sorted(name for name in {**before, **settings} if before.get(name) != settings.get(name))
@@ -67,7 +83,7 @@ def _why_search(past: Past, settings: Mapping[str, Any], sizes: Mapping[str, int
     if past.last is not None and past.last.status in {"rejected", "failed"}:
         yield f"run {past.last.run_id} before this one was {past.last.status}"
     for name in SIZES:
-        then, now = manifest["counts"][name], sizes[name]
+        then, now = manifest.counts[name], sizes[name]
         if not then / GROWTH <= now <= then * GROWTH:
             yield f"{model_id} was trained on {then:,} {name}, and now there are {now:,}"
     if training["runs_since_search"] + 1 >= search_every:
@@ -80,6 +96,7 @@ def to_keep(trained: TrainedModel, plan: Plan, past: Past, settings: Mapping[str
     return {
         "recipe": to_remember(trained.recipe),
         "settings": dict(settings),
+        **{name: getattr(trained, name) for name in JUDGED},
         "runs_since_search": 0 if plan.kind == "search" else before + 1,
     }
 

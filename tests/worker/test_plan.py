@@ -11,6 +11,7 @@ from app.schemas.training import Run
 from app.store.client import Database
 from app.store.interactions import InteractionStore
 from app.store.lease import Lease
+from app.store.models import ModelStore
 from app.store.runs import RunStore
 from app.worker.cycle import Cycle
 from app.worker.loop import recipe_from
@@ -111,16 +112,25 @@ async def test_other_settings_or_much_more_data_are_searched_anew(worker: Worker
 
 
 @pytest.mark.timeout(120)
-async def test_after_a_failure_recipes_are_searched(worker: Worker) -> None:
+async def test_a_model_much_worse_than_the_one_served_is_rejected_and_recipes_are_searched_anew(worker: Worker) -> None:
     await load_tastes(worker.database)
-    await worker.run()
-    runs = RunStore(worker.database)
-    await worker.database["training_runs"].insert_one(
-        {
-            "_id": 90,
-            "status": "rejected",
-            "trigger": "request",
-            "requested_at": (await runs.page(1)).items[0].requested_at,
-        }
-    )
-    assert plan(await worker.run()) == ("search", "run r-000090 before this one was rejected")
+    first = await worker.run()
+    bad = await worker.run(embedding_size=1, loss="bpr", filter="none")
+    assert (bad.status, bad.model_id) == ("rejected", None)
+    assert bad.error is not None
+    assert bad.error.detail == bad.verdict
+    assert "its own NDCG@20 when it was trained" in bad.error.detail
+    assert await ModelStore(worker.database).current() == first.model_id
+    assert plan(await worker.run()) == ("search", "run r-000002 before this one was rejected")
+    margin = await worker.run(embedding_size=1, loss="bpr", filter="none", gate_margin=1.0)
+    assert margin.status == "succeeded"
+
+
+@pytest.mark.timeout(120)
+async def test_a_model_that_cannot_be_read_does_not_stop_a_run(worker: Worker, tmp_path: Path) -> None:
+    await load_tastes(worker.database)
+    first = await worker.run()
+    directory = await ModelStore(worker.database).fetch(str(first.model_id), tmp_path)
+    (directory / "item_vectors.npy").write_bytes(b"damaged")
+    assert plan(await worker.run()) == ("search", "m-000001, the model that is served, cannot be read")
+    assert plan(await worker.run())[0] == "remembered"
