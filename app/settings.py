@@ -136,6 +136,14 @@ class Settings(BaseSettings):
         description="One of so many runs tries several recipes; the others take that of the model served, if "
         "data and settings are like those it was chosen for",
     )
+    warm_start: Literal["auto", "off"] = Field(
+        "auto",
+        description="Whether runs go on from the vectors of the model served for a few steps, if most of the data are "
+        "the same (`auto`), or all train from the start (`off`)",
+    )
+    full_every: PositiveInt = Field(
+        10, description="One of so many runs trains from the start all the same, so that nothing builds up"
+    )
     gate_margin: NonNegativeFloat = Field(
         0.05,
         description="Share of its NDCG@20 by which a new model may be worse than the one served; where it is more, "

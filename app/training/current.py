@@ -19,7 +19,7 @@ class Current:
 
     ndcg, split, n_held_out: NDCG@20 on what was held out when it was trained, how, and how many interactions; None,
     "none" and 0 where nothing was.  temperature: what the scores of its trained vectors were divided by.
-    margin: share of its NDCG@20 by which another model may be worse.
+    margin: share of its NDCG@20 by which another model may be worse.  go_on: whether training may start from it.
     """
 
     model_id: str
@@ -29,6 +29,7 @@ class Current:
     n_held_out: int = 0
     temperature: float = 1.0
     margin: float = 0.05
+    go_on: bool = False
 
 
 class Known:
@@ -47,6 +48,11 @@ class Known:
         users = np.repeat(np.arange(len(contents.users)), np.diff(contents.seen_indptr))
         self._keys = users * max(len(contents.items), 1) + contents.seen_items  # ascending
         self._weights = weights.astype(np.float64)
+
+    @property
+    def n_edges(self) -> int:
+        """Edges that the model has learned from."""
+        return int((self._weights > 0).sum())
 
     def seen(self, users: NDArray[np.integer], items: NDArray[np.integer]) -> NDArray[np.bool_]:
         """Of pairs of the snapshot's rows: whether the model has learned from them."""
@@ -83,19 +89,33 @@ class Known:
         vectors = csr_array((norms.astype(np.float32), (users, items)), shape=shape) @ contents.item_messages
         mine = self.users >= 0
         vectors[mine] += self.own_vectors()[self.users[mine]]
-        taken = csr_array((np.ones(len(users), np.float32), (users, items)), shape=shape)
-        matrix = None if contents.item_filter is None else filter_matrix(contents.item_filter)
         known = np.flatnonzero(self.items >= 0)
 
         def scores(rows: Rows) -> NDArray[np.float32]:
-            own = vectors[rows] @ contents.item_vectors.T
-            if matrix is not None:
-                own = add_sparse(own, csr_array(taken[rows] @ matrix))
             result = np.full((len(rows), graph.n_items), -np.inf, np.float32)
-            result[:, known] = own[:, self.items[known]]
+            result[:, known] = vectors[rows] @ contents.item_vectors[self.items[known]].T
             return result
 
-        return scores
+        return self.filtered(scores, graph)
+
+    def filtered(self, scores: Scores, graph: BipartiteGraph) -> Scores:
+        """With what the model's item filter adds for the items that users have in ``graph``."""
+        if self._contents.item_filter is None:
+            return scores
+        matrix = filter_matrix(self._contents.item_filter)
+        rows, kept = self.items[graph.user_items.indices], self.items[graph.user_items.indices] >= 0
+        entries = np.ones(int(kept.sum()), np.float32), (graph.edge_users()[kept], rows[kept])
+        taken = csr_array(entries, shape=(graph.n_users, len(self._contents.items)))
+        known = np.flatnonzero(self.items >= 0)
+
+        def with_filter(users: Rows) -> NDArray[np.float32]:
+            added = np.zeros((len(users), len(self._contents.items)), np.float32)
+            add_sparse(added, csr_array(taken[users] @ matrix))
+            result = scores(users)
+            result[:, known] += added[:, self.items[known]]
+            return result
+
+        return with_filter
 
     def _places(self, users: NDArray[np.integer], items: NDArray[np.integer]) -> tuple[Rows, NDArray[np.bool_]]:
         """Of pairs of the snapshot's rows: where the model has each, and whether it does."""

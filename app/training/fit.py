@@ -243,6 +243,11 @@ def fit(
     return result
 
 
+def propagated(graph: BipartiteGraph, layer0: NDArray[np.float32], recipe: Recipe) -> Embeddings:
+    """Vectors of a graph from a layer 0 that was learned on another, (N, D).  Raises DivergedError."""
+    return Trainer(graph, layer0, recipe).embeddings()
+
+
 class _Best:
     """The best vectors so far, by validation."""
 

@@ -71,13 +71,14 @@ class TrainedModel:
     item_filter: what is added to the inner products; None: nothing.  trials: the recipes that were tried.
     metrics: {"model": {...}, "popular": {...}, "item_cosine": {...}, "gf_cf": {...}, "ease": {...}}, each with
     recall@10, recall@20, ndcg@10, ...; empty when too little could be held out, and without those baselines that cost
-    too much.  split: "time", "random" or "none".
+    too much.  split: "time", "random", "new" (to the model that training went on from) or "none".
     losses, epochs, steps and fit_seconds are those of the published vectors, from the trial that they went on from;
     seconds are of the whole run.
     ease_l2: the regularisation with which EASE did best on what was held out; None: it was not tried.
     content: vectors of courses that are newer than the model, None when there is too little to learn from.
     validation: epochs and NDCG@20 after them on the held-out interactions, in the trial that was chosen.
     temperature: what all scores of the trained vectors were divided by.
+    went_on: whether the vectors of the model that is served were trained on; why_not: why they were not though asked.
     """
 
     embeddings: Embeddings
@@ -99,3 +100,5 @@ class TrainedModel:
     content: ContentMap | None = None
     validation: tuple[tuple[int, float], ...] = ()
     temperature: float = 1.0
+    went_on: bool = False
+    why_not: str | None = None

@@ -2,8 +2,9 @@
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +14,11 @@ from app.domain.content import ContentMap
 from app.domain.embeddings import Embeddings
 from app.domain.interactions import Snapshot
 from app.domain.item_filter import ItemFilter
-from app.errors import CancelledError
+from app.errors import CancelledError, CollapsedError, DivergedError
 from app.graph.bipartite import BipartiteGraph
 from app.graph.content import Content, LearnEncoder, contents_of, with_content
-from app.training.baselines import ClosedForms, closed_forms
+from app.training import warm
+from app.training.baselines import ClosedForms, closed_forms, popular_scores
 from app.training.blend import FilterKind, filter_matrix, linear_image, matrix_scores, plus, strengthened, unit_weight
 from app.training.calibrate import divided
 from app.training.calibrate import temperature as fitting_temperature
@@ -25,8 +27,8 @@ from app.training.collapse import check_not_collapsed
 from app.training.config import Filter, Recipe, TrainingConfig
 from app.training.current import Current, Known
 from app.training.evaluate import Scores, evaluate, model_scores
-from app.training.fit import check_learnable, fit
-from app.training.gate import judge_against
+from app.training.fit import check_learnable, fit, propagated
+from app.training.gate import judge_against, side_by_side
 from app.training.memory import freed_memory_kept
 from app.training.remembered import recipe_fields, remembered_filter
 from app.training.result import FitResult, Metrics, OnEpoch, ShouldStop, TrainedModel, Verdict, after
@@ -54,7 +56,8 @@ def train(
 
     remembered: fields of a recipe that was chosen for such data before, see ``to_remember``; it is taken then and
     nothing else tried, and no filter but the one it names.
-    current: the model that is served, than which this one must not be much worse.
+    current: the model that is served, than which this one must not be much worse; with ``go_on`` and a remembered
+    recipe its vectors are trained on for a few steps where that will do.
     learn_encoder: makes numbers of words; one that remembers saves the time.
     checkpoints: keep what the fits have done, for when the run is broken off.
     on_epoch counts all fits through.  With too few interactions to hold any out there is one fit of all epochs.
@@ -66,6 +69,14 @@ def train(
 
     nodes = _Nodes(snapshot, config.seed, learn_encoder)
     served = None if current is None else (current, Known(current, snapshot))
+    why_not = None
+    if served is not None and served[0].go_on and remembered:
+        hooks = _Hooks(on_epoch, should_stop, checkpoints)
+        recipe = config.recipe(graph.n_edges, graph.n_items, **remembered)
+        model = _going_on(graph, recipe, served, nodes, hooks)
+        if isinstance(model, TrainedModel):
+            return replace(model, seconds=time.perf_counter() - began)
+        why_not = model
     parts = split(graph, np.random.default_rng(config.seed))
     if len(parts.held_users) < LEAST_HELD_OUT:
         recipe = config.recipe(graph.n_edges, graph.n_items, **recipe_fields(remembered or {}))
@@ -77,7 +88,7 @@ def train(
             should_stop=should_stop,
             checkpoints=checkpoints,
         )
-        return _model(final, graph, recipe, began, nodes)
+        return replace(_model(final, graph, recipe, began, nodes), why_not=why_not)
 
     count = _Counting(on_epoch, began)
 
@@ -121,7 +132,7 @@ def train(
     )
     if recipe is not best.recipe:
         final = after(choice.fitted, final)
-    return _model(
+    model = _model(
         final,
         graph,
         best.recipe,
@@ -134,6 +145,59 @@ def train(
         temperature=fitting_temperature(chosen, parts),
         ease_l2=forms.ease_l2,
     )
+    return replace(model, why_not=why_not)
+
+
+class _Hooks(NamedTuple):
+    on_epoch: OnEpoch | None
+    should_stop: ShouldStop | None
+    checkpoints: Checkpoints | None
+
+
+def _going_on(
+    graph: BipartiteGraph, recipe: Recipe, served: tuple[Current, Known], nodes: "_Nodes", hooks: _Hooks
+) -> TrainedModel | str:
+    """A short fit from the layer 0 of the model that is served; or why that will not do.
+
+    What is held out of it to judge it comes in at the end through propagation alone.
+    """
+    current, known = served
+    rng = np.random.default_rng(recipe.seed)
+    if (why := warm.obstacle(current, known, graph, recipe)) is not None:
+        return why
+    parts = warm.hold_out_new(known, graph, rng)
+    learned = graph if parts is None else parts.train
+    start = warm.warm_start(current, known, learned, nodes.start(learned, replace(recipe, start="xavier")))
+    short = warm.warm_recipe(recipe, learned.n_edges)
+    try:
+        final = fit(learned, start, short, **hooks._asdict())
+        check_not_collapsed(final)
+    except (DivergedError, CollapsedError) as error:
+        return str(error)
+    ours = known.filtered(model_scores(divided(final.embeddings, current.temperature)), learned)
+    theirs = known.scores(learned)
+    metrics: dict[str, Metrics] = {}
+    if parts is None:
+        parts, what = warm.hold_out_learned(known, graph, rng), "interactions that both have learned from"
+        verdict = Verdict(True, f"too few interactions are new to {current.model_id} to judge by")
+    else:
+        what = "interactions that neither has seen"
+        metrics = {"model": evaluate(ours, parts), "popular": evaluate(popular_scores(learned), parts)}
+        verdict = judge(metrics)
+        layer0 = _layer0(final.embeddings)
+        final = replace(final, embeddings=propagated(graph, layer0, short))
+    against = side_by_side(current, known, (ours, theirs), parts, what)
+    verdict = Verdict(verdict.accepted and against.accepted, f"{verdict.reason}; {against.reason}")
+    if not verdict.accepted:
+        return verdict.reason
+    model = _model(final, graph, recipe, time.perf_counter(), nodes, verdict=verdict, temperature=current.temperature)
+    model = replace(model, went_on=True)
+    return replace(model, metrics=metrics, split="new", n_held_out=len(parts.held_users)) if metrics else model
+
+
+def _layer0(embeddings: Embeddings) -> NDArray[np.float32]:
+    assert embeddings.initial_user is not None
+    return np.concatenate([embeddings.initial_user, embeddings.initial_item])
 
 
 def _last_fit(choice: Choice, graph: BipartiteGraph, nodes: "_Nodes") -> tuple[NDArray[np.float32], Recipe, int | None]:
@@ -145,8 +209,7 @@ def _last_fit(choice: Choice, graph: BipartiteGraph, nodes: "_Nodes") -> tuple[N
     best, layer0 = choice.best, choice.fitted.embeddings
     if not best.recipe.decay:
         return nodes.start(graph, best.recipe), best.recipe, best.epochs
-    assert layer0.initial_user is not None
-    return np.concatenate([layer0.initial_user, layer0.initial_item]), best.recipe.going_on(best.epochs), None
+    return _layer0(layer0), best.recipe.going_on(best.epochs), None
 
 
 def scores_of(model: TrainedModel) -> Scores:

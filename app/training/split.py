@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from app.graph.bipartite import BipartiteGraph
 
-SplitKind = Literal["time", "random"]
+SplitKind = Literal["time", "random", "new"]
 
 TELLING_MS = 3_600_000  # an hour: rows of one bulk load, stamped as they came in, lie closer together
 RANDOM_SHARE = 0.1  # of the edges of a user

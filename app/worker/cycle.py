@@ -33,7 +33,7 @@ from app.training.run import train
 from app.worker.checkpoints import StoredCheckpoints
 from app.worker.content_cache import remembering
 from app.worker.drawing import draw_pictures
-from app.worker.plan import Past, important, plan_of, to_keep, told, told_trials
+from app.worker.plan import Past, Rhythm, as_done, important, plan_of, to_keep, told, told_trials
 from app.worker.progress import ProgressReporter
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ class Recipe:
     cache_dir: Path
     checkpoint_seconds: float
     half_life_days: float | None
-    search_every: int
+    rhythm: Rhythm
     gate_margin: float
 
     def scope(self, snapshot: Snapshot, plan: Plan, taken_over: Mapping[str, Any]) -> str:
@@ -117,8 +117,9 @@ class Cycle:
             snapshot = await self._read()
             await persistently(lambda: self._describe(run_id, snapshot))
             past = await persistently(self._past)
-            plan = plan_of(past, self._recipe.important, _sizes(snapshot), self._recipe.search_every)
+            plan = plan_of(past, self._recipe.important, _sizes(snapshot), self._recipe.rhythm)
             trained = await self._train(run_id, snapshot, plan, past)
+            plan = as_done(plan, trained)
             metrics: Metrics = {name: dict(values) for name, values in trained.metrics.items()}
             if not trained.verdict.accepted:
                 error = RunError(type="rejected", detail=trained.verdict.reason)
@@ -174,9 +175,10 @@ class Cycle:
         reporter = ProgressReporter(self._runs, run_id, self._fence)
         recipe = self._recipe
         remembered = {} if plan.kind == "search" else past.training["recipe"]
+        taken_over = {"recipe": remembered, "model": past.model_id if plan.kind == "warm_start" else None}
         log.info("training run %s: %s, since %s", run_id, plan.kind, plan.reason)
         await persistently(lambda: self._runs.describe(run_id, self._fence, plan=plan))
-        scope = await asyncio.to_thread(recipe.scope, snapshot, plan, remembered)
+        scope = await asyncio.to_thread(recipe.scope, snapshot, plan, taken_over)
         await persistently(lambda: self._checkpoints.keep_only(scope))
         checkpoints = StoredCheckpoints(self._checkpoints, scope, self._fence, recipe.checkpoint_seconds)
         training = asyncio.create_task(
@@ -186,7 +188,7 @@ class Cycle:
                 recipe.weights,
                 recipe.config,
                 remembered=remembered,
-                current=past.current(recipe.gate_margin),
+                current=past.current(recipe.gate_margin, go_on=plan.kind == "warm_start"),
                 on_epoch=reporter.on_epoch,
                 should_stop=reporter.cancelled.is_set,
                 learn_encoder=remembering(recipe.cache_dir),
@@ -211,6 +213,7 @@ class Cycle:
                 device=trained.device,
                 config=used,
                 trials=trials,
+                plan=as_done(plan, trained),
                 verdict=trained.verdict.reason,
             )
         )

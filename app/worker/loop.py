@@ -21,6 +21,7 @@ from app.store.lease import RENEWALS, Lease
 from app.store.runs import RunStore
 from app.training.config import TrainingConfig
 from app.worker.cycle import Cycle, Recipe, persistently
+from app.worker.plan import Rhythm
 from app.worker.schedule import Policy, Schedule
 
 log = logging.getLogger(__name__)
@@ -159,7 +160,7 @@ def recipe_from(settings: Settings) -> Recipe:
         config=TrainingConfig(**{name: getattr(settings, name) for name in TrainingConfig.__dataclass_fields__}),
         models_kept=settings.models_kept,
         half_life_days=settings.half_life_days,
-        search_every=settings.search_every,
+        rhythm=Rhythm(settings.search_every, settings.full_every, warm_start=settings.warm_start == "auto"),
         gate_margin=settings.gate_margin,
         checkpoint_seconds=settings.checkpoint_seconds,
         cache_dir=settings.cache_dir,

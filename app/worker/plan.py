@@ -37,33 +37,57 @@ class Past:
     unreadable: str | None = None
 
     @property
+    def model_id(self) -> str | None:
+        """Of the model that is served."""
+        return None if self.manifest is None else self.manifest.model_id
+
+    @property
     def training(self) -> Mapping[str, Any]:
         """See ``to_keep``; empty when nothing is known."""
         return {} if self.manifest is None else self.manifest.training
 
-    def current(self, margin: float) -> Current | None:
-        """The model that is served.  margin: see Current."""
+    def current(self, margin: float, *, go_on: bool) -> Current | None:
+        """The model that is served.  margin, go_on: see Current."""
         if self.manifest is None or self.contents is None:
             return None
         known = {name: self.training[name] for name in JUDGED if name in self.training}
         ndcg = self.manifest.metrics.get("model", {}).get("ndcg@20")
-        return Current(self.manifest.model_id, self.contents, ndcg=ndcg, margin=margin, **known)
+        return Current(self.manifest.model_id, self.contents, ndcg=ndcg, margin=margin, go_on=go_on, **known)
 
 
-def plan_of(past: Past, settings: Mapping[str, Any], sizes: Mapping[str, int], search_every: int) -> Plan:
-    """Whether recipes are searched, and why.
+@dataclass(frozen=True, slots=True)
+class Rhythm:
+    """One of ``search_every`` runs searches a recipe, and one of ``full_every`` trains from the start."""
+
+    search_every: int
+    full_every: int
+    warm_start: bool
+
+
+def plan_of(past: Past, settings: Mapping[str, Any], sizes: Mapping[str, int], rhythm: Rhythm) -> Plan:
+    """What to take over, and why.  Whether the data let training go on from the vectors is seen only then.
 
     settings: those of the run, see ``to_keep``.  sizes: courses and interactions.
     """
-    reason = next(_why_search(past, settings, sizes, search_every), None)
+    reason = next(_why_search(past, settings, sizes, rhythm.search_every), None)
     if reason is not None:
         return Plan(kind="search", reason=reason)
     assert past.manifest is not None
-    age = past.training["runs_since_search"]
-    return Plan(
-        kind="remembered",
-        reason=f"data and settings are like those of {past.manifest.model_id}, {age + 1} after a search",
-    )
+    model_id, training = past.manifest.model_id, past.training
+    if not rhythm.warm_start:
+        reason = "warm starts are switched off"
+    elif training["runs_since_full"] + 1 >= rhythm.full_every:
+        reason = f"one of {rhythm.full_every} runs trains from the start"
+    if reason is not None:
+        return Plan(kind="remembered", reason=f"{reason}, with the recipe of {model_id}")
+    return Plan(kind="warm_start", reason=f"data and settings are like those of {model_id}")
+
+
+def as_done(plan: Plan, trained: TrainedModel) -> Plan:
+    """The plan as it went."""
+    if plan.kind != "warm_start" or trained.went_on:
+        return plan
+    return Plan(kind="remembered", reason=f"training could not go on from the vectors: {trained.why_not}")
 
 
 def _why_search(past: Past, settings: Mapping[str, Any], sizes: Mapping[str, int], search_every: int) -> Iterator[str]:
@@ -92,12 +116,13 @@ def _why_search(past: Past, settings: Mapping[str, Any], sizes: Mapping[str, int
 
 def to_keep(trained: TrainedModel, plan: Plan, past: Past, settings: Mapping[str, Any]) -> dict[str, Any]:
     """What the next runs may want to know of this one, ready for JSON."""
-    before = past.training.get("runs_since_search", 0)
+    before = {name: past.training.get(name, 0) + 1 for name in ("runs_since_search", "runs_since_full")}
     return {
+        "runs_since_search": 0 if plan.kind == "search" else before["runs_since_search"],
+        "runs_since_full": before["runs_since_full"] if plan.kind == "warm_start" else 0,
         "recipe": to_remember(trained.recipe),
         "settings": dict(settings),
         **{name: getattr(trained, name) for name in JUDGED},
-        "runs_since_search": 0 if plan.kind == "search" else before + 1,
     }
 
 

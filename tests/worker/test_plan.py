@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from app.schemas.interactions import Interaction
-from app.schemas.training import Run
+from app.schemas.training import Plan, Run
 from app.store.client import Database
 from app.store.interactions import InteractionStore
 from app.store.lease import Lease
@@ -16,6 +16,7 @@ from app.store.runs import RunStore
 from app.worker.cycle import Cycle
 from app.worker.loop import recipe_from
 from tests.support.service import make_settings
+from tests.training.test_run import tastes
 from tests.worker.test_checkpoints import load_tastes
 
 OWN = {"epochs": 8, "embedding_size": 16, "checkpoint_seconds": 0.0}
@@ -64,7 +65,7 @@ async def take(database: Database, n_users: int) -> None:
 @pytest.mark.timeout(120)
 async def test_a_chosen_recipe_is_taken_until_a_search_is_due(worker: Worker, caplog: pytest.LogCaptureFixture) -> None:
     await load_tastes(worker.database)
-    first = await worker.run(search_every=3)
+    first = await worker.run(search_every=3, warm_start="off")
     assert plan(first) == ("search", "no model is served yet")
     assert len(first.trials) > 1
     assert [trial.chosen for trial in first.trials].count(True) == 1
@@ -80,24 +81,24 @@ async def test_a_chosen_recipe_is_taken_until_a_search_is_due(worker: Worker, ca
 
     caplog.set_level(logging.INFO, logger="app.worker.cycle")
     for n in (1, 2):
-        run = await worker.run(search_every=3)
+        run = await worker.run(search_every=3, warm_start="off")
         kind, reason = plan(run)
         assert kind == "remembered"
-        assert f"m-{n:06}" in reason
+        assert reason == f"warm starts are switched off, with the recipe of m-{n:06}"
         (trial,) = run.trials
         assert trial.chosen
         assert trial.recipe == chosen.recipe
         assert trial.filter in {chosen.filter, "none"}
     assert f"1 trial: l2_weight {chosen.recipe['l2_weight']:g}" in caplog.text
-    assert plan(await worker.run(search_every=3)) == ("search", "one of 3 runs searches")
+    assert plan(await worker.run(search_every=3, warm_start="off")) == ("search", "one of 3 runs searches")
 
 
 @pytest.mark.timeout(120)
 async def test_other_settings_or_much_more_data_are_searched_anew(worker: Worker) -> None:
     await load_tastes(worker.database)
     await worker.run()
-    assert plan(await worker.run())[0] == "remembered"
-    assert plan(await worker.run(device="auto"))[0] == "remembered"
+    assert plan(await worker.run())[0] == "warm_start"
+    assert plan(await worker.run(device="auto"))[0] == "warm_start"
     assert plan(await worker.run(n_layers=2)) == ("search", "n_layers changed since m-000003 was trained")
     weights = {"enroll": 1.0, "like": 2.0}
     kind, reason = plan(await worker.run(interaction_weights=weights))
@@ -105,7 +106,11 @@ async def test_other_settings_or_much_more_data_are_searched_anew(worker: Worker
     assert "weight of like, " in reason
     assert "weight of enroll" not in reason
     await take(worker.database, 90)  # 540 beside 1,200
-    assert plan(await worker.run(interaction_weights=weights))[0] == "remembered"
+    kind, reason = plan(await worker.run(interaction_weights=weights))
+    assert (kind, reason) == (
+        "remembered",
+        "training could not go on from the vectors: m-000005 knows only 74% of the users and courses",
+    )
     await take(worker.database, 200)
     grown = await worker.run(interaction_weights=weights)
     assert plan(grown) == ("search", "m-000006 was trained on 1,740 interactions, and now there are 2,940")
@@ -133,4 +138,41 @@ async def test_a_model_that_cannot_be_read_does_not_stop_a_run(worker: Worker, t
     directory = await ModelStore(worker.database).fetch(str(first.model_id), tmp_path)
     (directory / "item_vectors.npy").write_bytes(b"damaged")
     assert plan(await worker.run()) == ("search", "m-000001, the model that is served, cannot be read")
-    assert plan(await worker.run())[0] == "remembered"
+    assert plan(await worker.run())[0] == "warm_start"
+
+
+@pytest.mark.timeout(120)
+async def test_a_run_goes_on_from_the_vectors_of_the_model_served(worker: Worker) -> None:
+    await load_tastes(worker.database)
+    first = await worker.run(full_every=3)
+    await take(worker.database, 10)
+    for served in (first.model_id, "m-000002"):
+        run = await worker.run(full_every=3)
+        assert plan(run) == ("warm_start", f"data and settings are like those of {served}")
+        assert run.trials == []
+        assert run.model_id is not None
+        assert len(run.losses) < len(first.losses)
+        assert f"and that of {served}" in str(run.verdict)
+        assert run.counts is not None
+        assert run.counts.users == 210
+    assert plan(await worker.run(full_every=3)) == (
+        "remembered",
+        "one of 3 runs trains from the start, with the recipe of m-000003",
+    )
+    assert plan(await worker.run(full_every=3))[0] == "warm_start"
+
+
+def test_what_a_run_keeps_is_for_the_same_start_only(tmp_path: Path) -> None:
+    recipe = recipe_from(make_settings("mongodb://127.0.0.1", "any", tmp_path))
+    data = tastes()
+    warm = Plan(kind="warm_start", reason="")
+    starts: list[tuple[Plan, dict[str, str | None]]] = [
+        (warm, {"model": "m-000001"}),
+        (warm, {"model": "m-000002"}),
+        (Plan(kind="remembered", reason=""), {"model": None}),
+        (Plan(kind="search", reason=""), {"model": None}),
+    ]
+    assert len({recipe.scope(data, plan, taken_over) for plan, taken_over in starts}) == len(starts)
+    assert recipe.scope(data, warm, starts[0][1]) == recipe.scope(
+        data, Plan(kind="warm_start", reason="x"), starts[0][1]
+    )
