@@ -28,6 +28,18 @@ class Edges:
     weights: NDArray[np.float64]
 
 
+@dataclass(frozen=True, slots=True)
+class EdgeChange:
+    """Edges of a user of the model in training and now.
+
+    rows: (S,) items of either, ascending.  before, now: (S,) float64 weights, 0 where there is no edge.
+    """
+
+    rows: NDArray[np.int32]
+    before: NDArray[np.float64]
+    now: NDArray[np.float64]
+
+
 NO_EDGES = Edges(np.empty(0, np.int32), np.empty(0))
 
 
@@ -74,6 +86,19 @@ def known_parts(contents: ArtifactContents, row: int, edges: Edges | None = None
     return VectorParts(own, edges.rows, norms[:, None] * messages[edges.rows])
 
 
+def moved_vector(contents: ArtifactContents, row: int, change: EdgeChange) -> NDArray[np.float32]:
+    """The sum of ``known_parts``, (D,), as the trained vector and a step: e_u + sum_i (n_ui - trained n_ui) M_i.
+
+    The model has messages.
+    """
+    messages = contents.item_messages
+    assert messages is not None
+    degrees = contents.item_degrees[change.rows]
+    steps = _norms(change.now, degrees - change.before + change.now) - _norms(change.before, degrees)  # (S,)
+    vector: NDArray[np.float32] = (contents.user_vectors[row] + steps @ messages[change.rows]).astype(np.float32)
+    return vector
+
+
 def new_parts(contents: ArtifactContents, edges: Edges) -> VectorParts:
     """Vector of somebody whom the model does not know.  The model has messages."""
     assert contents.item_messages is not None
@@ -83,7 +108,11 @@ def new_parts(contents: ArtifactContents, edges: Edges) -> VectorParts:
 
 
 def _norms(weights: NDArray[np.float64], degrees: NDArray[np.float64]) -> NDArray[np.float64]:
-    norms: NDArray[np.float64] = weights / np.sqrt(weights.sum() * degrees)
+    """n_ui of a user's edges; 0 where the weight is."""
+    total = weights.sum()
+    if total <= 0:
+        return np.zeros(len(weights))
+    norms: NDArray[np.float64] = weights / np.sqrt(total * np.where(weights > 0, degrees, 1.0))
     return norms
 
 
