@@ -18,6 +18,8 @@ from app.serving.fold_in import EdgeChange
 from app.serving.index import ServingIndex
 from app.serving.top_lists import LENGTH, TopList
 
+HEAD = 96  # listed items looked at first: seldom are all of them needed
+LEAST = 32  # items of the new list
 ROUNDING = 1e-5  # of a score of 32 bits, relative to the largest that there can be
 
 
@@ -28,10 +30,24 @@ def moved_list(
     change: EdgeChange,
     taken: NDArray[np.int32],
 ) -> TopList | None:
-    """The list, LENGTH or more items if there are so many; None when it cannot be told from the published one.
+    """The list, at least LEAST items if there are so many; None when it cannot be told from the published one.
 
     vectors: the trained and the present one, (D,) each.  taken: (S,) rows to leave out.
     """
+    found = None
+    if len(published.rows) > HEAD:
+        head = TopList(published.rows[:HEAD], published.scores[:HEAD], whole=False)
+        found = _moved(index, head, vectors, change, taken)
+    return found or _moved(index, published, vectors, change, taken)
+
+
+def _moved(
+    index: ServingIndex,
+    published: TopList,
+    vectors: tuple[NDArray[np.float32], NDArray[np.float32]],
+    change: EdgeChange,
+    taken: NDArray[np.int32],
+) -> TopList | None:
     before, now = vectors
     rows = _candidates(index, published, change, taken)
     scores = index.item_vectors[rows] @ now  # (C,)
@@ -41,13 +57,14 @@ def moved_list(
     rows, scores = rows[order], scores[order]
     if published.whole:
         return TopList(rows, scores, whole=True)
-    if len(rows) < LENGTH:
+    if len(rows) < LEAST:
         return None
     step = now - before
     longest = index.longest_item
     largest = math.sqrt(now @ now) * longest + max(abs(float(scores[0])), abs(float(scores[-1])))
     bound = float(published.scores[-1]) + math.sqrt(step @ step) * longest + ROUNDING * largest
-    return TopList(rows[:LENGTH], scores[:LENGTH], whole=False) if scores[LENGTH - 1] > bound else None
+    certain = min(int(np.count_nonzero(scores > bound)), LENGTH)
+    return TopList(rows[:certain], scores[:certain], whole=False) if certain >= LEAST else None
 
 
 def _candidates(
