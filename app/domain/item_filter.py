@@ -48,13 +48,18 @@ class ItemFilter:
     def contributions(
         self, rows: NDArray[np.integer], targets: Sequence[int] | NDArray[np.integer]
     ) -> NDArray[np.float64]:
-        """F_ji of each j in ``rows`` (S,) and i in ``targets`` (C,), (S, C); 0 for a target from I on."""
+        """F_ji of each j in ``rows`` (S,) and i in ``targets`` (C,), (S, C); 0 for a target from I on.
+
+        Targets below I are there once each.
+        """
         wanted = np.asarray(targets, np.int64)
         result = np.zeros((len(rows), len(wanted)))
-        for place, row in enumerate(rows.tolist()):
-            part = slice(self.starts[row], self.starts[row + 1])
-            items = self.items[part]
-            if len(items):
-                found = np.minimum(np.searchsorted(items, wanted), len(items) - 1)
-                result[place] = np.where(items[found] == wanted, self.values[part][found], 0.0)
+        is_item = wanted < self.n_items
+        columns = np.full(self.n_items, -1, np.int32)
+        columns[wanted[is_item]] = np.flatnonzero(is_item)
+        items, values = self.entries(rows)
+        found = columns[items]  # column of each entry
+        places = np.flatnonzero(found >= 0)
+        ends = np.cumsum(self.starts[1:][rows] - self.starts[rows])
+        result[ends.searchsorted(places, side="right"), found[places]] = values[places]
         return result
