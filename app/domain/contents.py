@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from app.domain.item_filter import ItemFilter
 from app.domain.vocabulary import Vocabulary
 
 MAX_TYPES = 32  # interaction types, one bit each
+TABLED_TYPES = 10  # up to so many types the weights of all their combinations are looked up, 4 kB
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +133,19 @@ class ArtifactContents:
 
 def pair_weights(types: NDArray[np.uint32], type_weights: tuple[float, ...]) -> NDArray[np.float32]:
     """The largest weight among the types of each pair, (S,) bitmasks -> (S,) float32; 0 without any."""
+    if len(type_weights) <= TABLED_TYPES:
+        tabled: NDArray[np.float32] = _weight_table(type_weights)[types]
+        return tabled
+    return _pair_weights(types, type_weights)
+
+
+@lru_cache(maxsize=8)
+def _weight_table(type_weights: tuple[float, ...]) -> NDArray[np.float32]:
+    """Of every bitmask."""
+    return _pair_weights(np.arange(2 ** len(type_weights), dtype=np.uint32), type_weights)
+
+
+def _pair_weights(types: NDArray[np.uint32], type_weights: tuple[float, ...]) -> NDArray[np.float32]:
     weights = np.zeros(len(types), np.float32)
     for code, weight in enumerate(type_weights):
         has = (types >> np.uint32(code)) & np.uint32(1)

@@ -44,19 +44,16 @@ def explain(
     the interactions.  The contributions of a course add up to its score, which is (own + sum of parts) . v plus the sum
     of what is added: exactly, but for the rounding of the score to 32 bits.
     """
-    targets = course_vectors.astype(np.float64).T  # (D, C)
-    n_taken, n_courses = len(parts.rows), targets.shape[1]
-    contributions = np.empty((n_taken + 1, n_courses))
-    contributions[:-1], contributions[-1] = parts.parts @ targets, parts.own @ targets
+    contributions = parts.contributions(course_vectors)  # (C, S + 1)
     if filtered is not None:
-        contributions[:-1] += filtered
-    totals = np.abs(contributions).sum(axis=0)
+        contributions[:, :-1] += filtered.T
+    order = np.empty(contributions.shape, np.intp)
+    order[:, :-1] = (-contributions[:, :-1]).argsort(axis=1, kind="stable")
+    order[:, -1] = len(parts.rows)
+    contributions = contributions[np.arange(len(order))[:, None], order]
+    totals = np.abs(contributions).sum(axis=1, keepdims=True)
     percents = contributions * (100.0 / np.where(totals > 0, totals, 1.0))
-    order = np.full(contributions.shape, n_taken, np.intp)
-    order[:-1] = np.argsort(-contributions[:-1], axis=0, kind="stable")
-    courses = np.arange(n_courses)
-    names = [*map(ids.__getitem__, parts.rows.tolist()), None]
-    return Explanation(names, order.T, contributions[order, courses].T, percents[order, courses].T)
+    return Explanation([*map(ids.__getitem__, parts.rows.tolist()), None], order, contributions, percents)
 
 
 def only_of(course_ids: Collection[str], reasons: Sequence[Reason]) -> list[Reason]:

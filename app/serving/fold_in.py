@@ -28,22 +28,44 @@ class Edges:
     weights: NDArray[np.float64]
 
 
+@dataclass(frozen=True, slots=True)
+class EdgeChange:
+    """Edges of a user of the model in training and now.
+
+    rows: (S,) items of either, ascending.  before, now: (S,) float64 weights, 0 where there is no edge.
+    """
+
+    rows: NDArray[np.int32]
+    before: NDArray[np.float64]
+    now: NDArray[np.float64]
+
+
 NO_EDGES = Edges(np.empty(0, np.int32), np.empty(0))
 
 
 @dataclass(frozen=True, slots=True)
 class VectorParts:
-    """A user's vector as a sum: own (D,) float64, and parts (S, D) float64 from the items in ``rows``."""
+    """A user's vector as a sum: own (D,) float64, and norms (S,) float64 times entries (S, D) of ``rows``."""
 
     own: NDArray[np.float64]
     rows: NDArray[np.int32]
-    parts: NDArray[np.float64]
+    norms: NDArray[np.float64]
+    entries: NDArray[np.float32]
 
     @property
     def vector(self) -> NDArray[np.float32]:
         """The sum, (D,)."""
-        total: NDArray[np.float64] = self.own + self.parts.sum(axis=0)
+        total: NDArray[np.float64] = self.own + self.norms @ self.entries
         return total.astype(np.float32)
+
+    def contributions(self, targets: NDArray[np.float32]) -> NDArray[np.float64]:
+        """What each part adds to the inner products with (C, D) others, own last: (C, S + 1)."""
+        vectors = targets.astype(np.float64)
+        result = np.empty((len(vectors), len(self.rows) + 1))
+        np.matmul(vectors, self.entries.T, out=result[:, :-1])
+        result[:, :-1] *= self.norms
+        np.matmul(vectors, self.own, out=result[:, -1])
+        return result
 
 
 def trained_edges(contents: ArtifactContents, row: int) -> Edges:
@@ -65,25 +87,42 @@ def known_parts(contents: ArtifactContents, row: int, edges: Edges | None = None
     messages = contents.item_messages
     assert messages is not None
     trained = trained_edges(contents, row)
-    norms = _norms(trained.weights, contents.item_degrees[trained.rows])
-    parts = norms[:, None] * messages[trained.rows]  # (S, D)
-    own = contents.user_vectors[row] - parts.sum(axis=0)  # (D,)
+    norms, entries = _norms(trained.weights, contents.item_degrees[trained.rows]), messages[trained.rows]
+    own = contents.user_vectors[row] - norms @ entries  # (D,)
     if edges is None:
-        return VectorParts(own, trained.rows, parts)
+        return VectorParts(own, trained.rows, norms, entries)
     norms = _norms(edges.weights, _degrees(contents, edges, trained))
-    return VectorParts(own, edges.rows, norms[:, None] * messages[edges.rows])
+    return VectorParts(own, edges.rows, norms, messages[edges.rows])
+
+
+def moved_vector(contents: ArtifactContents, row: int, change: EdgeChange) -> NDArray[np.float32]:
+    """The sum of ``known_parts``, (D,), as the trained vector and a step: e_u + sum_i (n_ui - trained n_ui) M_i.
+
+    The model has messages.
+    """
+    messages = contents.item_messages
+    assert messages is not None
+    degrees = contents.item_degrees[change.rows]
+    steps = _norms(change.now, degrees - change.before + change.now) - _norms(change.before, degrees)  # (S,)
+    vector: NDArray[np.float32] = (contents.user_vectors[row] + steps @ messages[change.rows]).astype(np.float32)
+    return vector
 
 
 def new_parts(contents: ArtifactContents, edges: Edges) -> VectorParts:
     """Vector of somebody whom the model does not know.  The model has messages."""
     assert contents.item_messages is not None
-    entries = contents.item_messages[edges.rows] + contents.own_weight * contents.initial_item[edges.rows]  # (S, D)
+    first = np.float32(contents.own_weight) * contents.initial_item[edges.rows]  # (S, D)
+    entries = contents.item_messages[edges.rows] + first
     norms = _norms(edges.weights, _degrees(contents, edges, NO_EDGES))
-    return VectorParts(np.zeros(contents.embedding_size), edges.rows, norms[:, None] * entries)
+    return VectorParts(np.zeros(contents.embedding_size), edges.rows, norms, entries)
 
 
 def _norms(weights: NDArray[np.float64], degrees: NDArray[np.float64]) -> NDArray[np.float64]:
-    norms: NDArray[np.float64] = weights / np.sqrt(weights.sum() * degrees)
+    """n_ui of a user's edges; 0 where the weight is."""
+    total = weights.sum()
+    if total <= 0:
+        return np.zeros(len(weights))
+    norms: NDArray[np.float64] = weights / np.sqrt(total * np.where(weights > 0, degrees, 1.0))
     return norms
 
 

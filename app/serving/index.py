@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from app.domain.contents import ArtifactContents
+from app.domain.contents import ArtifactContents, pair_weights
 from app.domain.vocabulary import Vocabulary
 
 
@@ -47,6 +47,11 @@ class ServingIndex:
         return lengths
 
     @cached_property
+    def longest_item(self) -> float:
+        """Length of the longest of the items' vectors."""
+        return float(np.sqrt(np.einsum("id,id->i", self.item_vectors, self.item_vectors).max(initial=0.0)))
+
+    @cached_property
     def score_moments(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Mean and standard deviation of each user's scores of all items, (U,) each."""
         users, items = self.contents.user_vectors, self.contents.item_vectors
@@ -71,11 +76,12 @@ class ServingIndex:
         """What the user had done with each of ``seen_items``; bit t stands for ``contents.types[t]``."""
         return self.contents.seen_types[self._seen(user_id)]
 
-    def seen_weights(self, user_id: str) -> NDArray[np.float32]:
-        """Edge weights of ``seen_items`` in training; the model has them."""
-        weights = self.contents.seen_weights
-        assert weights is not None
-        return weights[self._seen(user_id)]
+    def trained_weights(self, user_id: str) -> NDArray[np.float64]:
+        """Edge weights of ``seen_items`` in training; 0: no edge."""
+        seen, contents = self._seen(user_id), self.contents
+        if contents.seen_weights is not None:
+            return contents.seen_weights[seen].astype(np.float64)
+        return pair_weights(contents.seen_types[seen], contents.type_weights).astype(np.float64)
 
     def seen_pair(self, user_id: str, course_id: str) -> int:
         """What the user had done with one course, as a bitmask; 0: nothing, or the model does not know them."""

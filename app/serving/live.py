@@ -14,8 +14,9 @@ from app.serving.filters import allowed_rows, without
 from app.serving.fold_in import VectorParts, new_parts
 from app.serving.index import ServingIndex
 from app.serving.lists import COMPLETE, listed_few, rank_popular, ranked
+from app.serving.moved import moved_list
 from app.serving.options import Options, Ranked, RankedList, Reason
-from app.serving.overlay import Overlay
+from app.serving.overlay import Overlay, Taken
 from app.serving.shelf import Shelf
 from app.serving.top_lists import TopList, TopLists
 from app.serving.users import UserVector, UserVectors
@@ -263,13 +264,28 @@ class LiveModel:
 
     def _top_list(self, user_id: str, user: UserVector) -> TopList:
         changed = self.overlay.taken(user_id) if self.overlay.touched(user_id) else None
-        row = self.index.user_row(user_id)
-        top = self._lists.published(row) if changed is None and row is not None else None
+        top = None
+        if changed is None:
+            row = self.index.user_row(user_id)
+            top = None if row is None else self._lists.published(row)
         top = top or self._lists.kept(user_id, changed)
         if top is None:
-            scores = self.scores(user_id, user)[: len(self.index.items)]
-            top = self._lists.make(user_id, changed, scores, self.overlay.taken(user_id).rows)
+            if changed is not None:
+                top = self._moved_list(user_id, user, changed)
+            if top is None:
+                scores = self.scores(user_id, user)[: len(self.index.items)]
+                top = self._lists.best(scores, self.overlay.taken(user_id).rows)
+            self._lists.keep(user_id, changed, top)
         return top
+
+    def _moved_list(self, user_id: str, user: UserVector, changed: Taken) -> TopList | None:
+        """Of a user of the model with other edges now, from the list that came with the model."""
+        row = None if self.overlay.forgotten(user_id) else self.index.user_row(user_id)
+        published = None if row is None else self._lists.published(row)
+        if row is None or published is None:
+            return None
+        vectors = self.index.contents.user_vectors[row], user.vector
+        return moved_list(self.index, published, vectors, self.overlay.edge_change(user_id), changed.rows)
 
 
 def _best_are_enough(options: Options) -> bool:

@@ -1,14 +1,15 @@
 """What users have done since the model's snapshot."""
 
 import heapq
-from collections.abc import Collection, Iterable
+from bisect import bisect_left
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.domain.changes import InteractionChanged, UserChanged
-from app.serving.fold_in import NO_EDGES, Edges
+from app.serving.fold_in import EdgeChange, Edges
 from app.serving.index import ServingIndex
 
 Pair = tuple[str, int]  # course id and bit of the type
@@ -40,6 +41,14 @@ class _User:
     taken: Taken | None = None  # kept until the next change
 
 
+@dataclass(frozen=True, slots=True)
+class _Compared:
+    """Edges of a user in training and now, and what is taken now."""
+
+    change: EdgeChange
+    taken: Taken
+
+
 class Overlay:
     """Interactions and deleted users since the model's snapshot.
 
@@ -54,6 +63,7 @@ class Overlay:
         self._weights = list(index.contents.type_weights)  # of each bit
         self._pair_weights: dict[int, float] = {}  # of each bitmask that was met
         self._users: dict[str, _User] = {}
+        self._compared: tuple[_User, _Compared] | None = None
         self._ends: list[tuple[int, str]] = []  # heap of cluster times after which a user's local writes are let go
 
     # --- asked by requests
@@ -64,7 +74,7 @@ class Overlay:
         if user is None:
             return Taken(self.index.seen_items(user_id))
         if user.taken is None:
-            user.taken = self._taken(self.types_by_course(user_id))
+            user.taken = self._compare(user_id).taken
         return user.taken
 
     def forgotten(self, user_id: str) -> bool:
@@ -74,29 +84,19 @@ class Overlay:
 
     def types_by_course(self, user_id: str) -> dict[str, int]:
         """Bitmask of what the user has done with each course."""
-        user = self._users.get(user_id, _User())
-        local = user.local or _Local()
-        courses: dict[str, int] = {}
-        if not local.erased:
-            courses = {} if user.forgotten else self._of_model(user_id)
-            courses.update(user.pairs)
-        for (course_id, bit), (present, _) in local.pairs.items():
-            courses[course_id] = _with_bit(courses.get(course_id, 0), bit, present)
+        blank, changed = self._changed(user_id)
+        courses = changed if blank else self._of_model(user_id) | changed
         return {course_id: types for course_id, types in courses.items() if types}
 
     def edges(self, user_id: str) -> Edges:
         """What the user has now of the model's items with a weight above 0."""
-        aged = self._aged(user_id)
-        found = [
-            (row, self._pair_weight(types, aged.get(row)))
-            for course_id, types in self.types_by_course(user_id).items()
-            if (row := self.index.items.row(course_id)) is not None
-        ]
-        edges = sorted(pair for pair in found if pair[1] > 0)
-        if not edges:
-            return NO_EDGES
-        rows, weights = zip(*edges, strict=True)
-        return Edges(np.array(rows, np.int32), np.array(weights, np.float64))
+        change = self.edge_change(user_id)
+        is_edge = change.now > 0
+        return Edges(change.rows[is_edge], change.now[is_edge])
+
+    def edge_change(self, user_id: str) -> EdgeChange:
+        """The user's edges in training, none if the user was deleted since, and now."""
+        return self._compare(user_id).change
 
     def touched(self, user_id: str) -> bool:
         """Whether anything was told of the user since the snapshot."""
@@ -168,17 +168,60 @@ class Overlay:
 
     # ---
 
-    def _aged(self, user_id: str) -> dict[int, tuple[int, float]]:
-        """By item row, what the user had done and its weight in training; empty where weights do not fall with age."""
-        contents = self.index.contents
-        if contents.seen_weights is None or self.forgotten(user_id):
-            return {}
-        types, weights = self.index.seen_types(user_id), self.index.seen_weights(user_id)
-        return dict(
-            zip(
-                self.index.seen_items(user_id).tolist(), zip(types.tolist(), weights.tolist(), strict=True), strict=True
-            )
-        )
+    def _changed(self, user_id: str) -> tuple[bool, dict[str, int]]:
+        """Whether nothing of what the model knows counts, and the types of each course that was touched since."""
+        user = self._users.get(user_id)
+        if user is None:
+            return False, {}
+        local = user.local
+        if local is None:
+            return user.forgotten, user.pairs
+        blank = user.forgotten or local.erased > 0
+        changed = {} if local.erased else dict(user.pairs)
+        for (course_id, bit), (present, _) in local.pairs.items():
+            types = changed.get(course_id)
+            if types is None:
+                types = 0 if blank else self.index.seen_pair(user_id, course_id)
+            changed[course_id] = _with_bit(types, bit, present)
+        return blank, changed
+
+    def _compare(self, user_id: str) -> _Compared:
+        """What the model knows of the user beside what is now; the last is kept, as a request asks several times."""
+        user = self._users.get(user_id)
+        if user is None or self._compared is None or self._compared[0] is not user:
+            compared = self._compare_anew(user_id)
+            if user is None:
+                return compared
+            self._compared = user, compared
+        return self._compared[1]
+
+    def _compare_anew(self, user_id: str) -> _Compared:
+        blank, changed = self._changed(user_id)
+        index = self.index
+        rows = [] if blank else index.seen_items(user_id).tolist()
+        before = [] if blank else index.trained_weights(user_id).tolist()
+        aged = index.seen_types(user_id).tolist() if rows and index.contents.seen_weights is not None else None
+        known = {} if aged is None else dict(zip(rows, zip(aged, before, strict=True), strict=True))
+        now, gone, others = before.copy(), [], []
+        for course_id, types in changed.items():
+            row = index.items.row(course_id)
+            if row is None:
+                if types:
+                    others.append(course_id)
+                continue
+            weight = self._pair_weight(types, known.get(row)) if types else 0.0
+            place = bisect_left(rows, row)
+            if place < len(rows) and rows[place] == row:
+                now[place] = weight
+            else:
+                rows.insert(place, row)
+                before.insert(place, 0.0)
+                now.insert(place, weight)
+            if not types:
+                gone.append(row)
+        columns = np.array(rows, np.int32), np.array(before, np.float64), np.array(now, np.float64)
+        taken = columns[0][~np.isin(columns[0], gone)] if gone else columns[0]
+        return _Compared(EdgeChange(*columns), Taken(taken, frozenset(others)))
 
     def _pair_weight(self, types: int, aged: tuple[int, float] | None = None) -> float:
         """The largest weight of the types, as in training.
@@ -204,19 +247,9 @@ class Overlay:
         items, types = self.index.seen_items(user_id), self.index.seen_types(user_id)
         return {ids[row]: bits for row, bits in zip(items.tolist(), types.tolist(), strict=True)}
 
-    def _taken(self, courses: Iterable[str]) -> Taken:
-        rows, others = [], []
-        for course_id in courses:
-            row = self.index.items.row(course_id)
-            if row is None:
-                others.append(course_id)
-            else:
-                rows.append(row)
-        return Taken(np.array(sorted(rows), np.int32), frozenset(others))
-
     def _touch(self, user_id: str) -> _User:
         user = self._users.setdefault(user_id, _User())
-        user.taken = None
+        user.taken = self._compared = None
         return user
 
     def _let_go(self, user_id: str) -> None:

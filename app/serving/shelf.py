@@ -52,6 +52,9 @@ class Shelf:
     def course_vectors(self, rows: Sequence[int] | NDArray[np.intp]) -> NDArray[np.float32]:
         """(C, D); zeros for a course without a vector."""
         places = np.asarray(rows, np.intp)
+        if len(places) and places.max() < len(self._items):  # nearly always
+            vectors: NDArray[np.float32] = self._items[places]
+            return vectors
         vectors = np.zeros((len(places), self._items.shape[1]), np.float32)
         known = places < len(self._items)
         vectors[known] = self._items[places[known]]

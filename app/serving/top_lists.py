@@ -52,15 +52,15 @@ class TopLists:
         self._kept.move_to_end(user_id)
         return entry[1]
 
-    def make(
-        self, user_id: str, changed: Taken | None, scores: NDArray[np.float32], taken: NDArray[np.int32]
-    ) -> TopList:
-        """Make and keep a list.  scores: (I,).  taken: rows to leave out."""
+    def best(self, scores: NDArray[np.float32], taken: NDArray[np.int32]) -> TopList:
+        """The list by all scores.  scores: (I,).  taken: rows to leave out."""
         allowed = np.ones(len(scores), np.bool_)
         allowed[taken] = False
         rows = top_n(scores, allowed, LENGTH)
-        made = TopList(rows.astype(np.int32), scores[rows], len(rows) < LENGTH)
-        self._kept[user_id] = changed, made
+        return TopList(rows.astype(np.int32), scores[rows], len(rows) < LENGTH)
+
+    def keep(self, user_id: str, changed: Taken | None, top: TopList) -> None:
+        """Keep a list until the user changes, or others are asked for more."""
+        self._kept[user_id] = changed, top
         if len(self._kept) > KEPT:
             self._kept.popitem(last=False)
-        return made

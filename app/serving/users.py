@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from app.serving.fold_in import VectorParts, known_parts, new_parts
+from app.serving.fold_in import VectorParts, known_parts, moved_vector, new_parts
 from app.serving.index import ServingIndex
 from app.serving.options import Source
 from app.serving.overlay import Overlay, Taken
@@ -59,11 +59,15 @@ class UserVectors:
         return new_parts(contents, edges) if len(edges.rows) else None
 
     def _fold_in(self, user_id: str) -> UserVector | None:
-        row, parts = self._trained_row(user_id), self.parts(user_id)
-        if parts is None:
+        row, contents = self._trained_row(user_id), self._index.contents
+        if contents.item_messages is None:
             return self._trained(row)
-        trained = row is not None and self._index.contents.user_degrees[row] > 0
-        return UserVector(parts.vector, "model" if trained else "fold_in" if len(parts.rows) else "content")
+        if row is None:
+            edges = self._overlay.edges(user_id)
+            return UserVector(new_parts(contents, edges).vector, "fold_in") if len(edges.rows) else None
+        change = self._overlay.edge_change(user_id)
+        source: Source = "model" if contents.user_degrees[row] > 0 else "fold_in" if change.now.any() else "content"
+        return UserVector(moved_vector(contents, row, change), source)
 
     def _trained(self, row: int | None) -> UserVector | None:
         if row is None:

@@ -1,0 +1,82 @@
+"""The best courses of a user whose edges have changed, from the list published for the user's trained vector.
+
+With e the trained vector, e' the present one, b the last score of the published list and L the length of the longest
+item vector, an item i that is not in the list scores at most
+
+    e' . i = e . i + (e' - e) . i <= b + |e' - e| L,
+
+so what scores more is among the listed ones, and no other needs to be looked at.  Items to which an item filter now
+adds something else, and those that the user has given up, are looked at too.
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.serving.fold_in import EdgeChange
+from app.serving.index import ServingIndex
+from app.serving.top_lists import LENGTH, TopList
+
+HEAD = 96  # listed items looked at first: seldom are all of them needed
+LEAST = 32  # items of the new list
+ROUNDING = 1e-5  # of a score of 32 bits, relative to the largest that there can be
+
+
+def moved_list(
+    index: ServingIndex,
+    published: TopList,
+    vectors: tuple[NDArray[np.float32], NDArray[np.float32]],
+    change: EdgeChange,
+    taken: NDArray[np.int32],
+) -> TopList | None:
+    """The list, at least LEAST items if there are so many; None when it cannot be told from the published one.
+
+    vectors: the trained and the present one, (D,) each.  taken: (S,) rows to leave out.
+    """
+    found = None
+    if len(published.rows) > HEAD:
+        head = TopList(published.rows[:HEAD], published.scores[:HEAD], whole=False)
+        found = _moved(index, head, vectors, change, taken)
+    return found or _moved(index, published, vectors, change, taken)
+
+
+def _moved(
+    index: ServingIndex,
+    published: TopList,
+    vectors: tuple[NDArray[np.float32], NDArray[np.float32]],
+    change: EdgeChange,
+    taken: NDArray[np.int32],
+) -> TopList | None:
+    before, now = vectors
+    rows = _candidates(index, published, change, taken)
+    scores = index.item_vectors[rows] @ now  # (C,)
+    if index.item_filter is not None:
+        scores += index.item_filter.scores(change.rows[change.now > 0])[rows]
+    order = (-scores).argsort(kind="stable")
+    rows, scores = rows[order], scores[order]
+    if published.whole:
+        return TopList(rows, scores, whole=True)
+    if len(rows) < LEAST:
+        return None
+    step = now - before
+    longest = index.longest_item
+    largest = math.sqrt(now @ now) * longest + max(abs(float(scores[0])), abs(float(scores[-1])))
+    bound = float(published.scores[-1]) + math.sqrt(step @ step) * longest + ROUNDING * largest
+    certain = min(int(np.count_nonzero(scores > bound)), LENGTH)
+    return TopList(rows[:certain], scores[:certain], whole=False) if certain >= LEAST else None
+
+
+def _candidates(
+    index: ServingIndex, published: TopList, change: EdgeChange, taken: NDArray[np.int32]
+) -> NDArray[np.int32]:
+    """Rows that may be among the best, ascending."""
+    parts = [published.rows]
+    if len(taken) < len(change.rows):
+        parts.append(np.setdiff1d(change.rows, taken, assume_unique=True))  # given up
+    if index.item_filter is not None:
+        parts.append(index.item_filter.entries(change.rows[(change.before > 0) != (change.now > 0)])[0])
+    rows = np.unique(np.concatenate(parts)) if len(parts) > 1 else np.sort(published.rows)
+    is_taken = np.zeros(len(index.items), np.bool_)
+    is_taken[taken] = True
+    return rows[~is_taken[rows]]

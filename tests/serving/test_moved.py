@@ -1,0 +1,75 @@
+"""Lists of users with other edges, from the published ones, against scoring everything anew."""
+
+from dataclasses import replace
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.artifact.top_lists import with_top_lists
+from app.domain.changes import ChangeBatch, InteractionChanged
+from app.domain.courses import CourseFacts
+from app.serving.catalogue import Catalogue
+from app.serving.index import ServingIndex
+from app.serving.live import LiveModel
+from app.serving.moved import moved_list
+from app.serving.options import Options
+from app.serving.top_lists import TopLists
+from tests.support.models import Key, light_gcn_contents, random_filter
+
+USERS, ITEMS = [f"u{number}" for number in range(12)], [f"c{number:03}" for number in range(240)]
+START = 100
+
+changes = st.lists(
+    st.tuples(st.sampled_from(ITEMS), st.sampled_from(["enroll", "dislike"]), st.booleans()), min_size=1, max_size=6
+)
+
+
+def keys_of(seed: int) -> set[Key]:
+    rng = np.random.default_rng(seed)
+    return {(user, ITEMS[item], "enroll") for user in USERS for item in rng.choice(len(ITEMS), 12, replace=False)}
+
+
+def make_live(seed: int, *, filtered: bool, length: int) -> LiveModel:
+    item_filter = random_filter(len(ITEMS), seed) if filtered else None
+    contents = light_gcn_contents(USERS, ITEMS, keys_of(seed), item_filter=item_filter)
+    if length:
+        contents = with_top_lists(contents, length)
+    facts = [(course, CourseFacts(categories=(f"k{number % 3}",))) for number, course in enumerate(ITEMS)]
+    return LiveModel(ServingIndex("m-000001", contents), Catalogue(facts, START))
+
+
+@given(seed=st.integers(0, 9), filtered=st.booleans(), told=changes, length=st.sampled_from([80, 150, 240]))
+def test_lists_are_those_of_all_scores(
+    seed: int, filtered: bool, told: list[tuple[str, str, bool]], length: int
+) -> None:
+    live, anew = (make_live(seed, filtered=filtered, length=each) for each in (length, 0))
+    seen = sorted(course for user, course, _ in keys_of(seed) if user == "u0")
+    changes = [InteractionChanged(START + 1, "u0", seen[0], "enroll", removed=True)] if seed % 2 else []
+    changes += [InteractionChanged(START + 1, "u0", *change) for change in told]
+    for model in (live, anew):
+        model.apply(ChangeBatch(tuple(changes), START + 2))
+    for wanted in (Options(n=10), Options(n=20, offset=3, categories=("k1",)), Options(n=300)):
+        answer, expected = live.recommend("u0", wanted), anew.recommend("u0", wanted)
+        assert answer.source == expected.source
+        assert [item.course_id for item in answer.items] == [item.course_id for item in expected.items]
+        np.testing.assert_allclose(
+            [item.score for item in answer.items], [item.score for item in expected.items], atol=1e-5
+        )
+
+
+def test_one_more_course_seldom_needs_all_scores() -> None:
+    found = 0
+    for seed in range(20):
+        live = make_live(seed, filtered=False, length=200)
+        live.apply(ChangeBatch((InteractionChanged(START + 1, "u0", "c007", "enroll", removed=False),), START + 2))
+        change, taken, user = live.overlay.edge_change("u0"), live.overlay.taken("u0"), live.users.get("u0")
+        published = TopLists(live.index).published(0)
+        assert published is not None
+        assert user is not None
+        vectors = live.index.contents.user_vectors[0], user.vector
+        found += moved_list(live.index, published, vectors, change, taken.rows) is not None
+        # Far from where the list was made it says nothing.
+        far = replace(user, vector=user.vector + 100).vector
+        assert moved_list(live.index, published, (vectors[0], far), change, taken.rows) is None
+    assert found >= 15
