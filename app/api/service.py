@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from functools import partial
+from operator import itemgetter
 from typing import Any, ClassVar, Generic, TypeVar
 
 from fastapi.exceptions import RequestValidationError
@@ -9,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from app.api.batches import BatchKind, Outcome, Unknown
 from app.api.live import Live
+from app.api.quotas import Quota, Quotas, without
 from app.domain.changes import Change, CourseChanged, InteractionChanged, UserChanged
 from app.schemas.courses import Course, StoredCourse
 from app.schemas.interactions import Interaction
@@ -28,9 +30,9 @@ class RecordService(Generic[Given, Stored]):
 
     kind: ClassVar[str]
 
-    def __init__(self, store: RecordStore[Given, Stored], live: Live, metrics: Metrics) -> None:
-        self.store, self._live = store, live
-        self.batch = BatchKind(store.given, self.write, self._all_known, partial(metrics.count_rows, self.kind))
+    def __init__(self, store: RecordStore[Given, Stored], live: Live, metrics: Metrics, quota: Quota) -> None:
+        self.store, self._live, self._quota = store, live, quota
+        self.batch = BatchKind(store.given, self.write, self._over, partial(metrics.count_rows, self.kind))
 
     def written(self, record: Given | Stored, cluster_time: int) -> Change:
         """What serving must know of a record that was written."""
@@ -41,14 +43,21 @@ class RecordService(Generic[Given, Stored]):
         raise NotImplementedError
 
     async def put(self, record: Given) -> bool:
-        """Create or replace; whether it was created."""
-        return (await self.write([record])).created == 1
+        """Create or replace; whether it was created.  Raises QuotaError."""
+        outcome = await self.write([record])
+        for _, refused in outcome.unknown:
+            raise refused
+        return outcome.created == 1
 
     async def write(self, records: list[Given]) -> Outcome:
-        """Create or replace many."""
-        written = await self.store.put_many(records)
-        self._tell(records, written.cluster_time)
-        return Outcome(written.created, written.updated, written.unchanged, [])
+        """Create or replace many, as far as the quota lets."""
+        refused = await self._over(records)
+        taken = without(records, refused)
+        if not taken:
+            return Outcome(0, 0, 0, refused)
+        written = await self.store.put_many(taken)
+        self._tell(taken, written.cluster_time)
+        return Outcome(written.created, written.updated, written.unchanged, refused)
 
     async def patch(self, record_id: str, changes: Mapping[str, Any]) -> Stored:
         """Merge into a record.  Raises NotFoundError, InvalidValueError, RequestValidationError."""
@@ -66,9 +75,9 @@ class RecordService(Generic[Given, Stored]):
         self._live.apply_local([self.removed(record_id, erased.cluster_time)])
         return erased.deleted
 
-    async def _all_known(self, records: list[Given]) -> Unknown:
-        """Every valid record can be written."""
-        return []
+    async def _over(self, records: list[Given]) -> Unknown:
+        """Every valid record can be written for which there is room."""
+        return await self._quota.refused([getattr(record, self.store.id_field) for record in records])
 
     def _tell(self, records: Collection[Given | Stored], cluster_time: int) -> None:
         self._live.apply_local([self.written(record, cluster_time) for record in records])
@@ -105,8 +114,10 @@ class CourseService(RecordService[Course, StoredCourse]):
 class InteractionService:
     """Interactions."""
 
-    def __init__(self, store: InteractionStore, live: Live, metrics: Metrics, types: Collection[str]) -> None:
-        self.store, self._live, self._types = store, live, types
+    def __init__(
+        self, store: InteractionStore, live: Live, metrics: Metrics, types: Collection[str], quotas: Quotas
+    ) -> None:
+        self.store, self._live, self._types, self._quotas = store, live, types, quotas
         self._count = partial(metrics.count_rows, "interactions")
 
     def batch(self, *, auto_create: bool) -> BatchKind:
@@ -115,7 +126,20 @@ class InteractionService:
         return BatchKind(Interaction, write, check, self._count, self._types)
 
     async def write(self, rows: list[Interaction], *, auto_create: bool) -> Outcome:
-        """Create or update many."""
+        """Create or update many, as far as the quotas let."""
+        over = await self._quotas.refused_interactions(rows, auto_create=auto_create)
+        if over:
+            places = [place for place in range(len(rows)) if place not in dict(over)]
+            outcome = await self._write([rows[place] for place in places], auto_create=auto_create)
+            unknown = [(places[place], error) for place, error in outcome.unknown]
+            return Outcome(
+                outcome.created, outcome.updated, outcome.unchanged, sorted([*over, *unknown], key=itemgetter(0))
+            )
+        return await self._write(rows, auto_create=auto_create)
+
+    async def _write(self, rows: list[Interaction], *, auto_create: bool) -> Outcome:
+        if not rows:
+            return Outcome(0, 0, 0, [])
         written = await self.store.write_many(rows, auto_create=auto_create)
         refused = {position for position, _ in written.unknown}
         self._live.apply_local(
@@ -127,7 +151,9 @@ class InteractionService:
 
     async def _unknown(self, rows: list[Interaction], *, auto_create: bool) -> Unknown:
         """Rows whose user or course is not known and would not be created."""
-        return [] if auto_create else await self.store.unknown(rows)
+        over = await self._quotas.refused_interactions(rows, auto_create=auto_create)
+        unknown = [] if auto_create else await self.store.unknown(rows)
+        return sorted({**dict(unknown), **dict(over)}.items(), key=itemgetter(0))
 
     async def delete(self, user_id: str, course_id: str, type_: str | None) -> int:
         """Remove; how many there were."""
