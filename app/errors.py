@@ -18,11 +18,13 @@
     │   │   └── NoPictureError          no_picture
     │   ├── ConflictError           409
     │   │   ├── RunInProgressError      run_in_progress
-    │   │   └── RunEndedError           run_ended
+    │   │   ├── RunEndedError           run_ended
+    │   │   └── QuotaError              quota_reached
     │   ├── TooLargeError           413 too_large
     │   ├── UnsupportedMediaError   415 unsupported_media_type
     │   ├── InvalidValueError       422 invalid_value
     │   ├── BatchAbortedError       422 batch_aborted
+    │   ├── TooManyRequestsError    429 too_many_requests, with Retry-After
     │   └── UnavailableError        503 unavailable, with Retry-After
     ├── KeysNeededError             the service would be open to others than this machine
     ├── UnknownKeyError             a key to rotate or revoke is not there
@@ -48,6 +50,7 @@
         └── CancelledError              cancelled (ends as `cancelled`)
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -223,6 +226,30 @@ class RunEndedError(ConflictError):
 
     def __init__(self, run_id: str, status: str) -> None:
         super().__init__(f"training run {run_id!r} has already ended as {status!r}")
+
+
+class QuotaError(ConflictError):
+    """There are as many records as the operator allows."""
+
+    slug, title = "quota_reached", "As many as are allowed"
+
+    def __init__(self, kind: str, quota: int, setting: str) -> None:
+        super().__init__(f"there are {quota:,} {kind} already, as many as {setting} allows; new ones are not taken")
+
+
+class TooManyRequestsError(HttpError):
+    """A key is used faster than it may be."""
+
+    status, slug, title = 429, "too_many_requests", "Too many requests"
+
+    def __init__(self, per_second: float, wait_seconds: float) -> None:
+        super().__init__(f"more than {per_second:g} requests a second with this key; wait as long as Retry-After says")
+        self._wait_seconds = wait_seconds
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """When to try again."""
+        return {"Retry-After": str(math.ceil(self._wait_seconds))}
 
 
 class TooLargeError(HttpError):

@@ -184,6 +184,32 @@ class Settings(BaseSettings):
         2**30, description="Most bytes of NDJSON put on disk while all of it is checked for on_error=abort"
     )
 
+    head_timeout_seconds: PositiveFloat = Field(
+        10.0, description="How long a client may take for the head of a request: a second is much on any line"
+    )
+    body_timeout_seconds: PositiveFloat = Field(
+        30.0, description="How long nothing of a body may come before the connection is closed; as proxies have it"
+    )
+    requests_per_second: NonNegativeFloat = Field(
+        0.0,
+        description="Most requests a second of one key and process, above which 429 is answered; 0: any number, as "
+        "one key may stand for a whole web application",
+    )
+    burst_seconds: PositiveFloat = Field(
+        10.0, description="Seconds of that rate that may be saved up and spent at once, as a page that opens does"
+    )
+    batches_limit: PositiveInt = Field(
+        8,
+        description="Batches of rows, exports and batches of lists that a process works on at once, as each takes "
+        "some MB; more get 503 and may come again",
+    )
+    streams_limit: PositiveInt = Field(
+        100, description="Event streams that a process keeps open at once; more get 503 and may come again"
+    )
+    max_users: int = Field(0, ge=0, description="Users above which no new ones are taken; 0: any number")
+    max_courses: int = Field(0, ge=0, description="Courses above which no new ones are taken; 0: any number")
+    max_interactions: int = Field(0, ge=0, description="Interactions above which no new ones are taken; 0: any number")
+
     # --- serving
     cache_dir: Path = Field(
         Path(tempfile.gettempdir()) / f"coursegraph-{getattr(os, 'getuid', lambda: 0)()}",

@@ -17,6 +17,7 @@ from app.api.middleware import RequestMiddleware
 from app.api.openapi import TAGS, complete_openapi
 from app.api.overview import Overview
 from app.api.pictures import PictureService
+from app.api.quotas import Quota, Quotas
 from app.api.recommender import Recommender
 from app.api.routers import (
     courses,
@@ -34,8 +35,9 @@ from app.api.routers import (
 )
 from app.api.service import CourseService, InteractionService, UserService
 from app.api.shown import Shown
+from app.api.slots import AllSlots, Slots
 from app.errors import SettingError
-from app.settings import Settings
+from app.settings import Settings, environment_name
 from app.store.api_keys import KeyStore
 from app.store.client import open_database
 from app.store.courses import CourseStore
@@ -115,13 +117,36 @@ def _lifespan(
             recommender = Recommender(live, InteractionStore(db), UserStore(db), uncounted)
             shown = Shown(ModelStore(db))
             admin_key = None if settings.admin_key is None else settings.admin_key.get_secret_value()
-            gate = Gate(KeyStore(db), local=local, admin_key=admin_key, origins=settings.cors_origins)
+            gate = Gate(
+                KeyStore(db),
+                local=local,
+                admin_key=admin_key,
+                origins=settings.cors_origins,
+                per_second=settings.requests_per_second,
+                burst=settings.requests_per_second * settings.burst_seconds,
+            )
+            slots = AllSlots(Slots(settings.batches_limit, "batches"), Slots(settings.streams_limit, "event streams"))
+            quotas = Quotas(
+                users=Quota(UserStore(db), "users", settings.max_users, environment_name("max_users")),
+                courses=Quota(CourseStore(db), "courses", settings.max_courses, environment_name("max_courses")),
+                interactions=Quota(
+                    InteractionStore(db),
+                    "interactions",
+                    settings.max_interactions,
+                    environment_name("max_interactions"),
+                ),
+            )
             rejected = RejectedStore(db)
             services = Services(
-                users=UserService(UserStore(db), live, metrics, rejected),
-                courses=CourseService(CourseStore(db), live, metrics, rejected),
+                users=UserService(UserStore(db), live, metrics, rejected, quotas.users),
+                courses=CourseService(CourseStore(db), live, metrics, rejected, quotas.courses),
                 interactions=InteractionService(
-                    InteractionStore(db), live, metrics, rejected, settings.interaction_weights
+                    InteractionStore(db),
+                    live,
+                    metrics,
+                    rejected,
+                    types=settings.interaction_weights,
+                    quotas=quotas,
                 ),
                 runs=RunStore(db),
                 models=ModelStore(db),
@@ -145,6 +170,6 @@ def _lifespan(
                 running(live, patience_seconds=START_SECONDS),
                 shown.telling(),
             ):
-                yield {"services": services, "gate": gate}
+                yield {"services": services, "gate": gate, "slots": slots}
 
     return lifespan

@@ -1,6 +1,7 @@
 """Batches: a JSON object, an array of them, or NDJSON of any length, to rows that are written or named."""
 
 import asyncio
+import contextlib
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from app.api.bodies import JSON, NDJSON, describe_json_error, media_type, parse_json, read_json, read_lines
 from app.api.reports import Report
+from app.api.slots import LARGE_BYTES, AllSlots
 from app.errors import HttpError, InvalidValueError, TooLargeError, UnsupportedMediaError
 from app.schemas.reports import RejectedRow
 from app.schemas.rows import UnreadableRow, reject, validate_rows
@@ -62,7 +64,9 @@ async def take_batch(request: Request, kind: BatchKind, *, on_error: OnError, dr
     Raises MalformedBodyError, TooLargeError, UnsupportedMediaError; of a single object any HttpError.
     """
     type_ = media_type(request)
-    with tempfile.SpooledTemporaryFile(SPOOL_BYTES) as spool, Report() as report:
+    slots: AllSlots = request.scope["state"]["slots"]
+    place = slots.batches.one() if _is_large(request) else contextlib.nullcontext()
+    with place, tempfile.SpooledTemporaryFile(SPOOL_BYTES) as spool, Report() as report:
         again: Callable[[], Chunks]
         if type_ == JSON:
             rows = parse_json(await read_json(request, request.app.state.body_limit_bytes))
@@ -90,6 +94,12 @@ async def take_batch(request: Request, kind: BatchKind, *, on_error: OnError, dr
         if report.n_rejected and not dry_run:
             await kind.note(report.first)
         return report.response(kind.count)
+
+
+def _is_large(request: Request) -> bool:
+    """Also when nobody says how long it is."""
+    length = request.headers.get("content-length", "")
+    return not length.isdecimal() or int(length) > LARGE_BYTES or "content-encoding" in request.headers
 
 
 # --- rows

@@ -187,6 +187,11 @@ ANSWERS: dict[str, Example] = {  # by the name of the schema
 }
 
 PROBLEMS: dict[str, Example] = {  # by status
+    "429": {
+        "type": "too_many_requests",
+        "title": "Too many requests",
+        "detail": "more than 50 requests a second with this key; wait as long as Retry-After says",
+    },
     "400": {
         "type": "malformed_body",
         "title": "The body could not be read",

@@ -21,7 +21,15 @@ from urllib.parse import urlsplit
 from starlette.types import Scope
 
 from app.domain.api_keys import KeyScope, StoredKey, matches, split_api_key
-from app.errors import ElsewhereError, HttpError, KeyMissingError, KeyRefusedError, KeyScopeError, UnavailableError
+from app.errors import (
+    ElsewhereError,
+    HttpError,
+    KeyMissingError,
+    KeyRefusedError,
+    KeyScopeError,
+    TooManyRequestsError,
+    UnavailableError,
+)
 from app.store.api_keys import KeyStore
 from app.store.client import UNAVAILABLE_ERRORS
 
@@ -36,11 +44,22 @@ ADMIN_ID = "admin"  # of the key that is a setting
 class Grant:
     """What a key that was found good may do; ``expires`` and ``used`` in seconds since 1970."""
 
-    __slots__ = ("expires", "key_id", "scope", "used")
+    __slots__ = ("expires", "key_id", "saved", "scope", "used")
 
     def __init__(self, key_id: str, scope: KeyScope, expires: float = math.inf) -> None:
         self.key_id, self.scope, self.expires = key_id, scope, expires
         self.used = 0.0
+        self.saved = math.inf  # requests that may be made at once; cut to what can be saved up when it is first used
+
+    def wait_seconds(self, now: float, per_second: float, most: float) -> float:
+        """Take one request of those that are saved up, or how long until there is one."""
+        saved = min(most, self.saved + (now - self.used) * per_second)
+        self.used = now
+        if saved < 1:
+            self.saved = saved
+            return (1 - saved) / per_second
+        self.saved = saved - 1
+        return 0.0
 
 
 class Gate:
@@ -49,15 +68,25 @@ class Gate:
     local: nobody but this machine reaches the process; then it is open as long as no key was ever made.
     admin_key: a key with scope admin besides those that are stored.
     origins: pages of other hosts that may call.
+    per_second, burst: requests that each key may make, and how many at once; 0: any number.
     """
 
     def __init__(
-        self, store: KeyStore, *, local: bool, admin_key: str | None = None, origins: Collection[str] = ()
+        self,
+        store: KeyStore,
+        *,
+        local: bool,
+        admin_key: str | None = None,
+        origins: Collection[str] = (),
+        per_second: float = 0.0,
+        burst: float = 1.0,
     ) -> None:
         self._store = store
         self._local = local
         self._admin_key = None if admin_key is None else admin_key.encode()
         self._origins = {origin.encode() for origin in origins}
+        self._per_second, self._burst = per_second, max(1.0, burst)
+        self._anybody = Grant("", KeyScope.admin)  # who needs no key, all together
         self._valid: dict[str, StoredKey] = {}
         self._open = False
         self._read = asyncio.Event()
@@ -77,7 +106,8 @@ class Gate:
     def refusal(self, scope: Scope, needed: KeyScope) -> HttpError | None:
         """Why a request is turned away, or None when it may come in.
 
-        One of KeyMissingError, KeyRefusedError, KeyScopeError, ElsewhereError, or UnavailableError while starting.
+        One of KeyMissingError, KeyRefusedError, KeyScopeError, ElsewhereError, TooManyRequestsError, or
+        UnavailableError while starting.
         """
         given: bytes | None = scope.get(GIVEN)
         if given is None:
@@ -92,8 +122,9 @@ class Gate:
         now = time.time()
         if now >= grant.expires:
             return KeyRefusedError()
-        grant.used = now
-        return None if grant.scope >= needed else KeyScopeError(grant.key_id, grant.scope.name, needed.name)
+        if grant.scope < needed:
+            return KeyScopeError(grant.key_id, grant.scope.name, needed.name)
+        return self._refusal_of_haste(grant, now)
 
     def describe(self) -> str:
         """Who is answered, for people."""
@@ -105,9 +136,17 @@ class Gate:
 
     def _refusal_without_key(self, scope: Scope, needed: KeyScope) -> HttpError | None:
         if self._open:
-            return self._refusal_from_elsewhere(scope["headers"])
+            refusal = self._refusal_from_elsewhere(scope["headers"])
+            return refusal or self._refusal_of_haste(self._anybody, time.time())
         may_open = self._local and self._admin_key is None and not self._read.is_set()
         return _not_read() if may_open else KeyMissingError(needed.name)
+
+    def _refusal_of_haste(self, grant: Grant, now: float) -> HttpError | None:
+        if not self._per_second:
+            grant.used = now
+            return None
+        wait = grant.wait_seconds(now, self._per_second, self._burst)
+        return TooManyRequestsError(self._per_second, wait) if wait else None
 
     def _refusal_from_elsewhere(self, headers: Iterable[tuple[bytes, bytes]]) -> HttpError | None:
         """A browser on this machine lends its place to pages of any host, by their scripts or by their host's name."""

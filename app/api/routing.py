@@ -1,7 +1,7 @@
 """Routes that refuse what they do not know: query parameters nobody reads, bodies of another type."""
 
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 from fastapi import APIRouter, Request, Response
 from fastapi.dependencies.utils import get_flat_params
@@ -13,10 +13,23 @@ from starlette.types import Receive, Scope, Send
 from app.api.access import scope_of
 from app.api.bodies import JSON, MERGE_PATCH, ParsedRequest, media_type, parse_json, read_json
 from app.api.gate import Gate
+from app.api.slots import AllSlots
 from app.errors import UnsupportedMediaError
 from app.schemas.problems import problems_of
 
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
+COUNTED = "counted_as"  # attribute of an endpoint
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+def counted(kind: Literal["batches", "streams"]) -> Callable[[Endpoint], Endpoint]:
+    """An endpoint of which a process works on so many at once as the limit of the kind says; below the route."""
+
+    def mark(endpoint: Endpoint) -> Endpoint:
+        setattr(endpoint, COUNTED, kind)
+        return endpoint
+
+    return mark
 
 
 class Route(APIRoute):
@@ -31,7 +44,8 @@ class Route(APIRoute):
         except ValueError as error:
             raise ValueError(f"{sorted(options.get('methods') or ())} {path}: {error}") from None
         if self.needed is not None:
-            options["responses"] = {**problems_of(401, 403), **(options.get("responses") or {})}
+            options["responses"] = {**problems_of(401, 403, 429), **(options.get("responses") or {})}
+        self._kind: str | None = getattr(endpoint, COUNTED, None)
         super().__init__(path, endpoint, **options)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -40,7 +54,12 @@ class Route(APIRoute):
             if self.needed is not None:
                 gate: Gate = scope["state"]["gate"]
                 gate.admit(scope, self.needed)
-            await self.answer(scope, receive, send)
+            if self._kind is None:
+                await self.answer(scope, receive, send)
+            else:
+                slots: AllSlots = scope["state"]["slots"]
+                with getattr(slots, self._kind).one():
+                    await self.answer(scope, receive, send)
         else:
             await super().handle(scope, receive, send)
 

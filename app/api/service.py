@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from functools import partial
+from operator import itemgetter
 from typing import Any, ClassVar, Generic, TypeVar
 
 from fastapi.exceptions import RequestValidationError
@@ -10,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from app.api.batches import BatchKind, Outcome, Unknown
 from app.api.live import Live
+from app.api.quotas import Quota, Quotas, without
 from app.domain.changes import Change, CourseChanged, InteractionChanged, UserChanged
 from app.schemas.courses import Course, StoredCourse
 from app.schemas.interactions import Interaction
@@ -42,11 +44,16 @@ class RecordService(Generic[Given, Stored]):
     kind: ClassVar[Kind]
 
     def __init__(
-        self, store: RecordStore[Given, Stored], live: Live, metrics: Metrics, rejected: RejectedStore
+        self,
+        store: RecordStore[Given, Stored],
+        live: Live,
+        metrics: Metrics,
+        rejected: RejectedStore,
+        quota: Quota,
     ) -> None:
-        self.store, self._live, self._rejected = store, live, rejected
+        self.store, self._live, self._rejected, self._quota = store, live, rejected, quota
         count, note = partial(metrics.count_rows, self.kind), noting(rejected, self.kind)
-        self.batch = BatchKind(store.given, self.write, self._all_known, count, note)
+        self.batch = BatchKind(store.given, self.write, self._over, count, note)
 
     def written(self, record: Given | Stored, cluster_time: int) -> Change:
         """What serving must know of a record that was written."""
@@ -57,14 +64,21 @@ class RecordService(Generic[Given, Stored]):
         raise NotImplementedError
 
     async def put(self, record: Given) -> bool:
-        """Create or replace; whether it was created."""
-        return (await self.write([record])).created == 1
+        """Create or replace; whether it was created.  Raises QuotaError."""
+        outcome = await self.write([record])
+        for _, refused in outcome.unknown:
+            raise refused
+        return outcome.created == 1
 
     async def write(self, records: list[Given]) -> Outcome:
-        """Create or replace many."""
-        written = await self.store.put_many(records)
-        self._tell(records, written.cluster_time)
-        return Outcome(written.created, written.updated, written.unchanged, [])
+        """Create or replace many, as far as the quota lets."""
+        refused = await self._over(records)
+        taken = without(records, refused)
+        if not taken:
+            return Outcome(0, 0, 0, refused)
+        written = await self.store.put_many(taken)
+        self._tell(taken, written.cluster_time)
+        return Outcome(written.created, written.updated, written.unchanged, refused)
 
     async def patch(self, record_id: str, changes: Mapping[str, Any]) -> Stored:
         """Merge into a record.  Raises NotFoundError, InvalidValueError, RequestValidationError."""
@@ -89,9 +103,9 @@ class RecordService(Generic[Given, Stored]):
         self._live.apply_local([self.removed(record_id, erased.cluster_time)])
         return erased.deleted
 
-    async def _all_known(self, records: list[Given]) -> Unknown:
-        """Every valid record can be written."""
-        return []
+    async def _over(self, records: list[Given]) -> Unknown:
+        """Every valid record can be written for which there is room."""
+        return await self._quota.refused([getattr(record, self.store.id_field) for record in records])
 
     def _tell(self, records: Collection[Given | Stored], cluster_time: int) -> None:
         self._live.apply_local([self.written(record, cluster_time) for record in records])
@@ -142,9 +156,11 @@ class InteractionService:
         live: Live,
         metrics: Metrics,
         rejected: RejectedStore,
+        *,
         types: Mapping[str, float],
+        quotas: Quotas,
     ) -> None:
-        self.store, self._live, self._types = store, live, types
+        self.store, self._live, self._types, self._quotas = store, live, types, quotas
         self._note = noting(rejected, "interactions")
         self._count = partial(metrics.count_rows, "interactions")
 
@@ -154,7 +170,22 @@ class InteractionService:
         return BatchKind(Interaction, write, check, self._count, self._note, self._types)
 
     async def write(self, rows: list[Interaction], *, auto_create: bool, overwrite: bool = False) -> Outcome:
-        """Create or update many; ``overwrite`` those that are newer too."""
+        """Create or update many, as far as the quotas let; ``overwrite`` those that are newer too."""
+        over = await self._quotas.refused_interactions(rows, auto_create=auto_create)
+        if over:
+            full = dict(over)
+            places = [place for place in range(len(rows)) if place not in full]
+            kept = [rows[place] for place in places]
+            outcome = await self._write(kept, auto_create=auto_create, overwrite=overwrite)
+            unknown = [(places[place], error) for place, error in outcome.unknown]
+            return Outcome(
+                outcome.created, outcome.updated, outcome.unchanged, sorted([*over, *unknown], key=itemgetter(0))
+            )
+        return await self._write(rows, auto_create=auto_create, overwrite=overwrite)
+
+    async def _write(self, rows: list[Interaction], *, auto_create: bool, overwrite: bool) -> Outcome:
+        if not rows:
+            return Outcome(0, 0, 0, [])
         written = await self.store.write_many(rows, auto_create=auto_create, overwrite=overwrite)
         refused = {position for position, _ in written.unknown}
         self._live.apply_local(
@@ -170,7 +201,9 @@ class InteractionService:
 
     async def _unknown(self, rows: list[Interaction], *, auto_create: bool) -> Unknown:
         """Rows whose user or course is not known and would not be created."""
-        return [] if auto_create else await self.store.unknown(rows)
+        over = await self._quotas.refused_interactions(rows, auto_create=auto_create)
+        unknown = [] if auto_create else await self.store.unknown(rows)
+        return sorted({**dict(unknown), **dict(over)}.items(), key=itemgetter(0))
 
     async def delete(self, user_id: str, course_id: str, type_: str | None) -> int:
         """Remove; how many there were."""

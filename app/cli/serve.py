@@ -64,12 +64,13 @@ def serve(settings: Settings, listener: socket.socket) -> None:
     import uvicorn  # noqa: PLC0415
 
     from app.api.application import create_application  # noqa: PLC0415
+    from app.api.protocol import protocol_class  # noqa: PLC0415
     from app.api.server import Server  # noqa: PLC0415
 
     config = uvicorn.Config(
         create_application(settings, local=is_local(listener)),
         loop="uvloop" if sys.platform != "win32" else "asyncio",
-        http="httptools",
+        http=protocol_class(head_seconds=settings.head_timeout_seconds, body_seconds=settings.body_timeout_seconds),
         ws="none",
         lifespan="on",
         log_config=None,

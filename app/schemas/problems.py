@@ -58,6 +58,7 @@ DESCRIPTIONS = {
     413: "Too large",
     415: "Unsupported content type",
     422: "A value is not what was wanted",
+    429: "More requests a second than the key may make; try again after `Retry-After` seconds",
     503: "The database is away for now; try again after `Retry-After` seconds",
 }
 

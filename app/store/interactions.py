@@ -145,6 +145,11 @@ class InteractionStore:
         """About how many interactions there are."""
         return await self._interactions.estimated_document_count()
 
+    async def existing(self, keys: Collection[str]) -> set[str]:
+        """Those of the keys under which there is one."""
+        found = await self._interactions.find({"_id": {"$in": list(keys)}}, {"_id": 1}).to_list(None)
+        return {document["_id"] for document in found}
+
 
 def _condition(user_id: str | None, course_id: str | None, type_: str | None, after: str | None) -> Document:
     condition: Document = {}

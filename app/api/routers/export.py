@@ -9,7 +9,7 @@ from starlette.responses import StreamingResponse
 
 from app.api.access import READ
 from app.api.dependencies import AllServices
-from app.api.routing import Route
+from app.api.routing import Route, counted
 from app.schemas.problems import problem_responses
 
 router = APIRouter(prefix="/export", tags=["operations"], route_class=Route)
@@ -27,6 +27,7 @@ CHUNK_ROWS = 500  # lines sent at once
     },
     openapi_extra=READ,
 )
+@counted("batches")
 async def export_rows(
     kind: Annotated[Literal["users", "courses", "interactions"], Path(description="Which rows", examples=["courses"])],
     services: AllServices,

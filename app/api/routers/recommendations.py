@@ -12,6 +12,7 @@ from app.api.answers import document, items_json, json_response, list_response
 from app.api.dependencies import CourseId, Services, UserId, get_services
 from app.api.lists import ListRoute, to_options
 from app.api.recommender import Answer, profile_of
+from app.api.routing import counted
 from app.errors import UnknownCourseError, UnknownUserError
 from app.schemas.problems import problem_responses
 from app.schemas.recommendations import (
@@ -94,6 +95,7 @@ async def get_popular(request: Request, options: Annotated[PopularOptions, Query
     response_class=StreamingResponse,
     openapi_extra=READ,
 )
+@counted("batches")
 async def post_recommendations_batch(
     request: Request, options: Annotated[BatchOptions, Body(examples=[BATCH])]
 ) -> Response:

@@ -7,7 +7,7 @@ from sse_starlette import EventSourceResponse
 
 from app.api.access import ADMIN, READ
 from app.api.dependencies import After, AllServices, Limit, RunId, Runs
-from app.api.routing import Route
+from app.api.routing import Route, counted
 from app.api.watching import watch
 from app.schemas.pages import PageOf, encode_cursor
 from app.schemas.problems import problem_responses
@@ -72,6 +72,7 @@ async def get_run(run_id: RunId, runs: Runs) -> Run:
     responses={**EVENTS, **problem_responses(404)},
     openapi_extra=READ,
 )
+@counted("streams")
 async def watch_run(run_id: RunId, runs: Runs) -> EventSourceResponse:
     """Server-sent events named `run`, each with the run as JSON, whenever it has changed; the stream ends with it."""
     run = await runs.get(run_id)  # 404 before the stream begins
