@@ -167,7 +167,7 @@ ANSWERS: dict[str, Example] = {  # by the name of the schema
         "users": [],
         "courses": [{"course_id": "python", "title": "Python Programming", "categories": ["Programming"]}],
     },
-    "Deleted": {"users": 1, "courses": 0, "interactions": 42, "rejected_rows": 0},
+    "Deleted": {"users": 1, "courses": 0, "interactions": 42, "vectors": 1, "rejected_rows": 0},
     "PageOf_NotedRow_": {
         "items": [
             {

@@ -125,9 +125,13 @@ class UserService(RecordService[User, StoredUser]):
         return UserChanged(cluster_time, record_id, removed=True)
 
     async def delete(self, record_id: str) -> Deleted:
-        """Erase also what rejected rows say of the user."""
+        """Erase also what rejected rows say of the user; lists and the model's vector are used no more from here on."""
+        n_rows = await self._rejected.forget_user(record_id)
+        model = self._live.current().model
+        known = model is not None and model.index.user_row(record_id) is not None
+        n_vectors = int(known and model is not None and not model.overlay.forgotten(record_id))
         deleted = await super().delete(record_id)
-        return deleted.model_copy(update={"rejected_rows": await self._rejected.forget_user(record_id)})
+        return deleted.model_copy(update={"vectors": n_vectors, "rejected_rows": n_rows})
 
 
 class CourseService(RecordService[Course, StoredCourse]):

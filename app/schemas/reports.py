@@ -42,4 +42,5 @@ class Deleted(BaseModel):
     users: int = 0
     courses: int = 0
     interactions: int = 0
+    vectors: int = Field(0, description="1: the served model had a vector of the user, which is used no more")
     rejected_rows: int = Field(0, description="Rows of batches that were not taken and named the user")

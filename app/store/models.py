@@ -7,7 +7,7 @@ that died are removed by the next ``prune``.
 
 import asyncio
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -169,12 +169,16 @@ class ModelStore:
 
         await in_transaction(self._db, insert_and_point)
 
-    async def prune(self, keep: int) -> list[str]:
-        """Remove all models but the current one and the ``keep`` newest, and files that no model has; ids removed."""
+    async def prune(self, keep: int, *, also: Collection[str] = ()) -> list[str]:
+        """Remove all models but the current one and the ``keep`` newest, and files that no model has; ids removed.
+
+        also: of the newest those that are removed all the same.
+        """
         numbers = [
             document["_id"] for document in await self._models.find({}, {"_id": 1}).sort("_id", -1).to_list(None)
         ]
-        removed = [number for number in numbers[keep:] if await self._remove(number)]
+        unwanted = {*numbers[keep:], *map(_number, also)}
+        removed = [number for number in numbers if number in unwanted and await self._remove(number)]
         await self._remove_unpublished(set(numbers) - set(removed))
         return [readable_id(PREFIX, number) for number in removed]
 

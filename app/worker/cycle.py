@@ -33,6 +33,7 @@ from app.training.run import train
 from app.worker.checkpoints import StoredCheckpoints
 from app.worker.content_cache import remembering
 from app.worker.drawing import draw_pictures
+from app.worker.erasure import models_of_erased
 from app.worker.plan import Past, Rhythm, as_done, important, plan_of, to_keep, told, told_trials
 from app.worker.progress import ProgressReporter
 
@@ -254,7 +255,10 @@ class Cycle:
         await persistently(lambda: self._models.publish(upload, manifest.as_dict()))
         log.info("model %s is published", model_id)
         try:
-            await self._models.prune(self._recipe.models_kept)
+            erased = await models_of_erased(self._models, snapshot.users)
+            if erased:
+                log.info("%s: removed, as somebody whom they know was erased", ", ".join(erased))
+            await self._models.prune(self._recipe.models_kept, also=erased)
         except UNAVAILABLE_ERRORS:
             log.warning("old models could not be removed now; the next run tries again")
         return model_id

@@ -89,7 +89,11 @@ async def patch_user(
     openapi_extra=WRITE,
 )
 async def delete_user(user_id: UserId, users: Users) -> Deleted:
-    """Erases the user and all interactions; counts what was erased."""
+    """Erases the user, all interactions, and what rejected rows say of the user; counts what was erased.
+
+    From here on no list is made with the user's vector. The files of models that hold it are removed as soon as a newer
+    model is published, which the erasure makes due as any change does.
+    """
     return await users.delete(user_id)
 
 
