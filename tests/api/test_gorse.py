@@ -7,9 +7,13 @@ from typing import Any
 import httpx
 import pytest
 
+from app.api.application import create_application
+from app.domain.api_keys import KeyScope
 from app.settings import Settings
+from app.store.api_keys import KeyStore
 from app.store.client import Database
 from tests.support.published import publish_model, served
+from tests.support.service import api, with_state
 
 TIME = "2026-01-15T10:00:00Z"
 ZERO = "0001-01-01T00:00:00Z"
@@ -224,8 +228,6 @@ async def test_what_is_not_there(client: httpx.AsyncClient) -> None:
 
 
 async def test_a_body_that_is_too_large(settings: Settings) -> None:
-    from tests.support.service import api
-
     async with api(settings.model_copy(update={"body_limit_bytes": 100})) as client:
         status, text = await refused(client, "POST", "/feedback", json=[like("u", "i")] * 2)
         assert status == 413
@@ -302,8 +304,6 @@ async def test_more_rows_than_are_written_at_once(client: httpx.AsyncClient) -> 
 
 
 async def test_every_type_counts_and_one_that_weighs_nothing_does_not(settings: Settings) -> None:
-    from tests.support.service import api
-
     weights = {"like": 1.0, "read": 0.0}
     async with api(settings.model_copy(update={"interaction_weights": weights})) as client:
         await ok(client, "POST", "/items", json=[{"ItemId": f"i{number}"} for number in range(4)])
@@ -416,15 +416,11 @@ async def test_what_is_listed_may_be_written_back(client: httpx.AsyncClient, mod
 
 
 async def test_the_database_is_away(settings: Settings) -> None:
-    from app.api.application import create_application
-    from tests.support.service import with_state
-
-    app = create_application(
-        settings.model_copy(update={"mongodb_uri": "mongodb://127.0.0.1:1/?directConnection=true"})
-    )
+    away = settings.model_copy(update={"mongodb_uri": "mongodb://127.0.0.1:1/?directConnection=true"})
+    app = create_application(away, local=True)
     async with app.router.lifespan_context(app) as state:
         transport = httpx.ASGITransport(with_state(app, state))
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             for path in ("/health/ready", "/items", "/recommend/u"):
                 status, text = await refused(client, "GET", path)
                 assert status == 503, text
@@ -432,3 +428,39 @@ async def test_the_database_is_away(settings: Settings) -> None:
             assert live["Ready"] is live["DataStoreConnected"] is False
             assert live["DataStoreError"]
             await asyncio.sleep(0)
+
+
+# --- keys
+
+
+async def test_keys(settings: Settings, database: Database) -> None:
+    store = KeyStore(database)
+    read, write = [(await store.create("test", scope))[0] for scope in (KeyScope.read, KeyScope.write)]
+    async with api(settings) as client:
+        for key in ("", "undefined", "bad"):
+            status, text = await refused(client, "GET", "/recommend/u", headers={"X-API-Key": key})
+            assert status == 401
+            assert not key or key not in text
+        assert (await refused(client, "POST", "/feedback", json=[like("u", "i")]))[0] == 401
+        assert (await ok(client, "GET", "/health/ready"))["Ready"] is True
+        with_write, with_read = {"X-API-Key": write}, {"X-API-Key": read}
+        assert await ok(client, "POST", "/items", json=[{"ItemId": "i"}], headers=with_write) == {"RowAffected": 1}
+        assert await ok(client, "POST", "/user", json={"UserId": "u"}, headers=with_write) == {"RowAffected": 1}
+        assert await ok(client, "GET", "/recommend/u", headers=with_read) == ["i"]
+        assert await ok(client, "POST", "/session/recommend", json=[], headers=with_read)
+        status, text = await refused(client, "POST", "/feedback", json=[like("u", "i")], headers=with_read)
+        assert status == 403
+        assert "takes scope write" in text
+        path = "/recommend/u?write-back-type=view"
+        assert (await refused(client, "GET", path, headers=with_read))[0] == 403
+        assert await ok(client, "GET", "/feedback", headers=with_read) == {"Cursor": "", "Feedback": []}
+        assert await ok(client, "GET", path, headers=with_write) == ["i"]
+        assert len((await ok(client, "GET", "/feedback", headers=with_read))["Feedback"]) == 1
+
+
+async def test_where_no_key_is_needed_any_is_taken(client: httpx.AsyncClient) -> None:
+    """Gorse without a key in its settings looks at none, and its clients always send one."""
+    for key in ("", "undefined", "api_key"):
+        assert await ok(client, "GET", "/items", headers={"X-API-Key": key}) == {"Cursor": "", "Items": []}
+    answer = await client.get("/api/items", headers={"X-API-Key": "api_key", "Origin": "https://elsewhere.example"})
+    assert answer.status_code == 401  # a page of another host is still not let in

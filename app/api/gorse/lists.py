@@ -5,10 +5,12 @@ from datetime import UTC, datetime
 
 from fastapi import Request, Response
 
-from app.api.dependencies import Services
+from app.api.access import authorised
+from app.api.dependencies import get_services
 from app.api.gorse.answers import ok
 from app.api.gorse.queries import GorseListOptions, GorseRecommendOptions
 from app.api.recommender import Answer
+from app.domain.api_keys import KeyScope
 from app.schemas.interactions import Interaction
 
 VERSION = (b"x-api-version", b"2")  # the header that asks for scores
@@ -34,14 +36,19 @@ def pairs_response(pairs: Iterable[tuple[str, float]]) -> Response:
     return ok([{"Id": id_, "Score": score} for id_, score in pairs])
 
 
-async def write_back(services: Services, user_id: str, answer: Answer, options: GorseRecommendOptions) -> None:
-    """Note what a user is shown as feedback, if asked; of somebody unknown nothing is noted."""
+async def write_back(request: Request, user_id: str, answer: Answer, options: GorseRecommendOptions) -> None:
+    """Note what a user is shown as feedback, if asked; of somebody unknown nothing is noted.
+
+    Raises KeyScopeError: a key that only asks cannot write in this way either.
+    """
     listed = answer.ranked.items[: options.n]
-    if options.write_back_type is None or not listed:
+    if options.write_back_type is None:
         return
+    if (refusal := authorised(request, KeyScope.write)) is not None:
+        raise refusal
     when = datetime.now(UTC) + options.write_back_delay
     rows = [
         Interaction(user_id=user_id, course_id=item.course_id, type=options.write_back_type, timestamp=when)
         for item in listed
     ]
-    await services.interactions.write(rows, auto_create=False)
+    await get_services(request).interactions.write(rows, auto_create=False)

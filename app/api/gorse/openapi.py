@@ -47,6 +47,8 @@ EXAMPLES: dict[type[BaseModel], Any] = {
     },
 }
 ERRORS = {
+    401: ("The key is missing or not valid", "the key in X-API-Key is not known, was revoked, or has expired"),
+    403: ("The key may do less than the call", "key 'k-000001' has scope read; this call takes scope write or more"),
     400: ("Something in the request is not what was wanted", "row 3: FeedbackType is missing"),
     404: ("There is no such record", "ada: user not found"),
     413: ("Too large", "the body has more than 33554432 bytes; send less at once, or lines of NDJSON"),
@@ -56,13 +58,18 @@ STRINGS = {"type": "array", "items": {"type": "string"}}
 
 
 def answers(description: str, schema: dict[str, Any], example: Any, *errors: int) -> Responses:
-    """OpenAPI entries of 200 with JSON and of the errors; 400 and 503 are always among them."""
+    """OpenAPI entries of 200 with JSON and of the errors; those of keys, 400 and 503 are always among them."""
     content = {"application/json": {"schema": schema, "example": example}}
     return {
         200: {"description": description, "content": content},
         422: {"description": "Taken out again; without it the framework names its own"},
-        **{status: _error(status) for status in sorted({*errors, 400, 503})},
+        **{status: _error(status) for status in sorted({*errors, 400, 401, 403, 503})},
     }
+
+
+def probe(model: type[BaseModel], description: str) -> Responses:
+    """The same, of a call that takes no key."""
+    return {status: answer for status, answer in one(model, description).items() if status not in {401, 403}}
 
 
 def one(model: type[BaseModel], description: str, *errors: int) -> Responses:

@@ -1,7 +1,7 @@
 """Routes as Gorse's clients call them: with or without a slash at the end, ids and categories percent-encoded."""
 
 import re
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Annotated, Any
 from urllib.parse import quote, unquote
 
@@ -12,8 +12,11 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.routing import Match
 from starlette.types import Receive, Scope, Send
 
+from app.api.gate import GIVEN, Gate
 from app.api.gorse.answers import PREFIX, TAG
 from app.api.gorse.queries import GorseListOptions, read_list_query
+from app.api.routing import Handler, Route
+from app.errors import KeyRefusedError
 from app.schemas.fields import Id
 
 LABELS = {"category", "name"}  # parts of paths that are no ids
@@ -24,13 +27,35 @@ ItemId = Annotated[Id, Path(description="Id of an item", examples=["python"])]
 _id = TypeAdapter(Id)
 
 
-class GorseRoute(APIRoute):
-    """A route that takes its path with a slash at its end too, and a category with slashes in it."""
+class GorseRoute(Route):
+    """A route that takes its path with a slash at its end too, a category with slashes in it, and any parameters."""
 
-    def __init__(self, path: str, *arguments: Any, **options: Any) -> None:
-        super().__init__(path, *arguments, **options)
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        super().__init__(path, endpoint, **options)
         pattern = self.path_regex.pattern.replace(CATEGORY, "(?P<category>.+?)$")
         self.path_regex = re.compile(pattern.removesuffix("$") + "/?$")
+
+    def get_route_handler(self) -> Handler:
+        """FastAPI's handler without our checks: parameters that are not known are passed over."""
+        return APIRoute.get_route_handler(self)
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer those who may ask.
+
+        As with Gorse a key is no obstacle where none is needed: its clients send something in any case.
+        """
+        if self.needed is None or scope["method"] not in (self.methods or ()):
+            await super().handle(scope, receive, send)
+            return
+        gate: Gate = scope["state"]["gate"]
+        refusal = gate.refusal(scope, self.needed)
+        if isinstance(refusal, KeyRefusedError):
+            keyless = {**scope, GIVEN: None}
+            if gate.refusal(keyless, self.needed) is None:
+                scope, refusal = keyless, None
+        if refusal is not None:
+            raise refusal
+        await self.answer(scope, receive, send)
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """The parts of the path as they were before %2F became a slash."""
@@ -53,7 +78,7 @@ class GorseListRoute(GorseRoute):
     As ``ListRoute``, but unknown parameters are passed over.
     """
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+    def get_route_handler(self) -> Handler:
         """The endpoint behind our own reading of its parameters."""
         endpoint, names = self.endpoint, list(self.param_convertors)
         model: type[GorseListOptions] = endpoint.__annotations__["options"].__origin__
@@ -68,13 +93,10 @@ class GorseListRoute(GorseRoute):
         self._answer = handle
         return handle
 
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer without what FastAPI puts round every endpoint for dependencies, of which there are none here."""
-        if scope["method"] in (self.methods or ()):
-            response = await self._answer(Request(scope, receive))
-            await response(scope, receive, send)
-        else:
-            await super().handle(scope, receive, send)
+        response = await self._answer(Request(scope, receive))
+        await response(scope, receive, send)
 
 
 def _read_id(value: str, name: str) -> str:

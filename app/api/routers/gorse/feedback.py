@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import Path, Request, Response
 
+from app.api.access import READ, WRITE
 from app.api.dependencies import Interactions, StoredInteractions, UserId
 from app.api.gorse.answers import affected, ok, ok_array
 from app.api.gorse.bodies import chunks, read_rows
@@ -28,7 +29,7 @@ FeedbackType = Annotated[Id, Path(description="Type of feedback", examples=["lik
     operation_id="gorse_insert_feedback",
     summary="Write feedback",
     responses=one(GorseSuccess, WRITTEN, 413),
-    openapi_extra=body(GorseFeedback, rows=True),
+    openapi_extra=WRITE | body(GorseFeedback, rows=True),
 )
 async def gorse_insert_feedback(request: Request, interactions: Interactions) -> Response:
     """All of it, or nothing if a row is bad; users and items that are not known are created.
@@ -43,7 +44,7 @@ async def gorse_insert_feedback(request: Request, interactions: Interactions) ->
     operation_id="gorse_upsert_feedback",
     summary="Write feedback over what is there",
     responses=one(GorseSuccess, WRITTEN, 413),
-    openapi_extra=body(GorseFeedback, rows=True),
+    openapi_extra=WRITE | body(GorseFeedback, rows=True),
 )
 async def gorse_upsert_feedback(request: Request, interactions: Interactions) -> Response:
     """The same, and what is there is overwritten whenever it happened."""
@@ -55,6 +56,7 @@ async def gorse_upsert_feedback(request: Request, interactions: Interactions) ->
     operation_id="gorse_get_feedback",
     summary="List feedback",
     responses=one(GorseFeedbackPage, "A page"),
+    openapi_extra=READ,
 )
 async def gorse_get_feedback(interactions: StoredInteractions, after: After, n: Rows = DEFAULT_N) -> Response:
     """In the order of users, items and types."""
@@ -66,6 +68,7 @@ async def gorse_get_feedback(interactions: StoredInteractions, after: After, n: 
     operation_id="gorse_get_feedback_of_type",
     summary="List feedback of a type",
     responses=one(GorseFeedbackPage, "A page"),
+    openapi_extra=READ,
 )
 async def gorse_get_feedback_of_type(
     feedback_type: FeedbackType, interactions: StoredInteractions, after: After, n: Rows = DEFAULT_N
@@ -82,6 +85,7 @@ async def gorse_get_feedback_of_type(
     operation_id="gorse_get_feedback_of_pair",
     summary="Get what a user did with an item",
     responses=many(GorseFeedback, "Of each type that there is"),
+    openapi_extra=READ,
 )
 async def gorse_get_feedback_of_pair(user_id: UserId, item_id: ItemId, interactions: StoredInteractions) -> Response:
     """Nothing is an empty array."""
@@ -94,6 +98,7 @@ async def gorse_get_feedback_of_pair(user_id: UserId, item_id: ItemId, interacti
     operation_id="gorse_delete_feedback_of_pair",
     summary="Remove what a user did with an item",
     responses=one(GorseSuccess, REMOVED),
+    openapi_extra=WRITE,
 )
 async def gorse_delete_feedback_of_pair(user_id: UserId, item_id: ItemId, interactions: Interactions) -> Response:
     """Of all types."""
@@ -105,6 +110,7 @@ async def gorse_delete_feedback_of_pair(user_id: UserId, item_id: ItemId, intera
     operation_id="gorse_get_one_feedback",
     summary="Get one feedback",
     responses=one(GorseFeedback, "The feedback, or `{}`"),
+    openapi_extra=READ,
 )
 async def gorse_get_one_feedback(
     feedback_type: FeedbackType, user_id: UserId, item_id: ItemId, interactions: StoredInteractions
@@ -119,6 +125,7 @@ async def gorse_get_one_feedback(
     operation_id="gorse_delete_one_feedback",
     summary="Remove one feedback",
     responses=one(GorseSuccess, REMOVED),
+    openapi_extra=WRITE,
 )
 async def gorse_delete_one_feedback(
     feedback_type: FeedbackType, user_id: UserId, item_id: ItemId, interactions: Interactions
@@ -132,6 +139,7 @@ async def gorse_delete_one_feedback(
     operation_id="gorse_get_user_feedback",
     summary="Get all feedback of a user",
     responses=many(GorseFeedback, "All of it"),
+    openapi_extra=READ,
 )
 async def gorse_get_user_feedback(user_id: UserId, interactions: StoredInteractions) -> Response:
     """In the order of items and types."""
@@ -143,6 +151,7 @@ async def gorse_get_user_feedback(user_id: UserId, interactions: StoredInteracti
     operation_id="gorse_get_user_feedback_of_type",
     summary="Get all feedback of a user of one type",
     responses=many(GorseFeedback, "All of it"),
+    openapi_extra=READ,
 )
 async def gorse_get_user_feedback_of_type(
     user_id: UserId, feedback_type: FeedbackType, interactions: StoredInteractions
@@ -158,6 +167,7 @@ async def gorse_get_user_feedback_of_type(
     operation_id="gorse_get_item_feedback",
     summary="Get all feedback on an item",
     responses=many(GorseFeedback, "All of it"),
+    openapi_extra=READ,
 )
 async def gorse_get_item_feedback(item_id: ItemId, interactions: StoredInteractions) -> Response:
     """In the order of users and types."""
@@ -169,6 +179,7 @@ async def gorse_get_item_feedback(item_id: ItemId, interactions: StoredInteracti
     operation_id="gorse_get_item_feedback_of_type",
     summary="Get all feedback on an item of one type",
     responses=many(GorseFeedback, "All of it"),
+    openapi_extra=READ,
 )
 async def gorse_get_item_feedback_of_type(
     item_id: ItemId, feedback_type: FeedbackType, interactions: StoredInteractions

@@ -2,9 +2,10 @@
 
 from fastapi import Response
 
+from app.api.access import OPEN
 from app.api.dependencies import Serving
 from app.api.gorse.answers import error_text, ok
-from app.api.gorse.openapi import one
+from app.api.gorse.openapi import probe
 from app.api.gorse.routing import gorse_router
 from app.schemas.gorse.answers import GorseHealth
 
@@ -15,7 +16,8 @@ router = gorse_router()
     "/health/live",
     operation_id="gorse_live",
     summary="Is the process alive?",
-    responses=one(GorseHealth, "It is; the fields say whether it can serve"),
+    responses=probe(GorseHealth, "It is; the fields say whether it can serve"),
+    openapi_extra=OPEN,
 )
 async def gorse_live(live: Serving) -> Response:
     """Touches nothing outside the process, and needs no key."""
@@ -26,7 +28,8 @@ async def gorse_live(live: Serving) -> Response:
     "/health/ready",
     operation_id="gorse_ready",
     summary="Can it serve?",
-    responses=one(GorseHealth, "It can"),
+    responses=probe(GorseHealth, "It can"),
+    openapi_extra=OPEN,
 )
 async def gorse_ready(live: Serving) -> Response:
     """503 while the database is away; needs no key."""

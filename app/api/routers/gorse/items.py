@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import Path, Query, Request, Response
 
+from app.api.access import READ, WRITE
 from app.api.dependencies import AllServices, Courses
 from app.api.gorse.answers import affected, ok
 from app.api.gorse.bodies import given_fields, read_row, read_rows
@@ -28,7 +29,7 @@ Category = Annotated[Label, Path(description="Name of a category", examples=["Pr
     operation_id="gorse_insert_item",
     summary="Create or replace an item",
     responses=one(GorseSuccess, WRITTEN, 413),
-    openapi_extra=body(GorseItem),
+    openapi_extra=WRITE | body(GorseItem),
 )
 async def gorse_insert_item(request: Request, courses: Courses) -> Response:
     """What Gorse does not know of a course, such as its description, stays as it is."""
@@ -41,7 +42,7 @@ async def gorse_insert_item(request: Request, courses: Courses) -> Response:
     operation_id="gorse_insert_items",
     summary="Create or replace many items",
     responses=one(GorseSuccess, WRITTEN, 413),
-    openapi_extra=body(GorseItem, rows=True),
+    openapi_extra=WRITE | body(GorseItem, rows=True),
 )
 async def gorse_insert_items(request: Request, courses: Courses) -> Response:
     """All of them, or none if one is bad."""
@@ -54,6 +55,7 @@ async def gorse_insert_items(request: Request, courses: Courses) -> Response:
     operation_id="gorse_get_items",
     summary="List or search items",
     responses=one(GorseItemPage, "A page"),
+    openapi_extra=READ,
 )
 async def gorse_get_items(
     services: AllServices,
@@ -76,6 +78,7 @@ async def gorse_get_items(
     operation_id="gorse_get_item",
     summary="Get an item",
     responses=one(GorseItem, "The item", 404),
+    openapi_extra=READ,
 )
 async def gorse_get_item(item_id: ItemId, courses: Courses) -> Response:
     """All fields, whether they were given or not."""
@@ -88,7 +91,7 @@ async def gorse_get_item(item_id: ItemId, courses: Courses) -> Response:
     operation_id="gorse_update_item",
     summary="Change some fields of an item",
     responses=one(GorseSuccess, WRITTEN, 404, 413),
-    openapi_extra=body(GorseItemFields),
+    openapi_extra=WRITE | body(GorseItemFields),
 )
 async def gorse_update_item(item_id: ItemId, request: Request, courses: Courses) -> Response:
     """What is absent or null stays."""
@@ -103,6 +106,7 @@ async def gorse_update_item(item_id: ItemId, request: Request, courses: Courses)
     operation_id="gorse_delete_item",
     summary="Erase an item",
     responses=one(GorseSuccess, "1, or 0 when there was none"),
+    openapi_extra=WRITE,
 )
 async def gorse_delete_item(item_id: ItemId, courses: Courses) -> Response:
     """Erases the item and its feedback; one that is not there is no error."""
@@ -114,6 +118,7 @@ async def gorse_delete_item(item_id: ItemId, courses: Courses) -> Response:
     operation_id="gorse_insert_item_category",
     summary="Put an item into a category",
     responses=one(GorseSuccess, WRITTEN, 404),
+    openapi_extra=WRITE,
 )
 async def gorse_insert_item_category(item_id: ItemId, category: Category, courses: Courses) -> Response:
     """Takes no body; to be in it already is no error."""
@@ -132,6 +137,7 @@ async def gorse_insert_item_category(item_id: ItemId, category: Category, course
     operation_id="gorse_delete_item_category",
     summary="Take an item out of a category",
     responses=one(GorseSuccess, WRITTEN, 404),
+    openapi_extra=WRITE,
 )
 async def gorse_delete_item_category(item_id: ItemId, category: Category, courses: Courses) -> Response:
     """Not to be in it is no error."""

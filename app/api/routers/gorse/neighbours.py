@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import Path, Query, Request, Response
 
+from app.api.access import READ
 from app.api.dependencies import UserId, get_services
 from app.api.gorse.lists import pairs_response
 from app.api.gorse.openapi import many
@@ -23,6 +24,7 @@ Name = Annotated[str, Path(description="Any: there is one such list", examples=[
     operation_id="gorse_item_neighbors",
     summary="Items like one",
     responses=NEAREST,
+    openapi_extra=READ,
 )
 async def gorse_item_neighbors(
     item_id: ItemId, request: Request, options: Annotated[GorseListOptions, Query()]
@@ -36,6 +38,7 @@ async def gorse_item_neighbors(
     operation_id="gorse_item_neighbors_in_category",
     summary="Items like one in a category",
     responses=NEAREST,
+    openapi_extra=READ,
 )
 async def gorse_item_neighbors_in_category(
     item_id: ItemId, category: Category, request: Request, options: Annotated[GorseListOptions, Query()]
@@ -49,6 +52,7 @@ async def gorse_item_neighbors_in_category(
     operation_id="gorse_item_to_item",
     summary="Items like one, by the name of a list",
     responses=NEAREST,
+    openapi_extra=READ,
 )
 async def gorse_item_to_item(
     name: Name, item_id: ItemId, request: Request, options: Annotated[GorseListOptions, Query()]
@@ -62,6 +66,7 @@ async def gorse_item_to_item(
     operation_id="gorse_user_neighbors",
     summary="Users like one",
     responses=NEAREST,
+    openapi_extra=READ,
 )
 async def gorse_user_neighbors(
     user_id: UserId, request: Request, options: Annotated[GorseListOptions, Query()]
@@ -75,6 +80,7 @@ async def gorse_user_neighbors(
     operation_id="gorse_user_to_user",
     summary="Users like one, by the name of a list",
     responses=NEAREST,
+    openapi_extra=READ,
 )
 async def gorse_user_to_user(
     name: Name, user_id: UserId, request: Request, options: Annotated[GorseListOptions, Query()]

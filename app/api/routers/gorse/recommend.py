@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import Path, Query, Request, Response
 
+from app.api.access import READ
 from app.api.dependencies import UserId, get_services
 from app.api.gorse.bodies import read_rows
 from app.api.gorse.lists import ids_response, scores_response, wants_scores, write_back
@@ -29,6 +30,7 @@ NEWEST = many(GorseScore, "Newest first; a score is seconds since 1970, 0 withou
     operation_id="gorse_recommend",
     summary="What a user should take next",
     responses=RECOMMENDED,
+    openapi_extra=READ,
 )
 async def gorse_recommend(
     user_id: UserId, request: Request, options: Annotated[GorseRecommendOptions, Query()]
@@ -42,6 +44,7 @@ async def gorse_recommend(
     operation_id="gorse_recommend_in_category",
     summary="What a user should take next in a category",
     responses=RECOMMENDED,
+    openapi_extra=READ,
 )
 async def gorse_recommend_in_category(
     user_id: UserId, category: Category, request: Request, options: Annotated[GorseRecommendOptions, Query()]
@@ -55,6 +58,7 @@ async def gorse_recommend_in_category(
     operation_id="gorse_collaborative_filtering",
     summary="What a user should take next, with scores",
     responses=SCORED,
+    openapi_extra=READ,
 )
 async def gorse_collaborative_filtering(
     user_id: UserId, request: Request, options: Annotated[GorseListOptions, Query()]
@@ -68,6 +72,7 @@ async def gorse_collaborative_filtering(
     operation_id="gorse_collaborative_filtering_in_category",
     summary="What a user should take next in a category, with scores",
     responses=SCORED,
+    openapi_extra=READ,
 )
 async def gorse_collaborative_filtering_in_category(
     user_id: UserId, category: Category, request: Request, options: Annotated[GorseListOptions, Query()]
@@ -81,7 +86,7 @@ async def gorse_collaborative_filtering_in_category(
     operation_id="gorse_session_recommend",
     summary="What somebody without an account should take next",
     responses=SCORED | {413: many(GorseScore, "", 413)[413]},
-    openapi_extra=body(GorseFeedback, rows=True),
+    openapi_extra=READ | body(GorseFeedback, rows=True),
 )
 async def gorse_session_recommend(request: Request, options: Annotated[GorseListOptions, Query()]) -> Response:
     """From this feedback, of which nothing is kept; the items of it are not in the list."""
@@ -93,7 +98,7 @@ async def gorse_session_recommend(request: Request, options: Annotated[GorseList
     operation_id="gorse_session_recommend_in_category",
     summary="What somebody without an account should take next in a category",
     responses=SCORED | {413: many(GorseScore, "", 413)[413]},
-    openapi_extra=body(GorseFeedback, rows=True),
+    openapi_extra=READ | body(GorseFeedback, rows=True),
 )
 async def gorse_session_recommend_in_category(
     category: Category, request: Request, options: Annotated[GorseListOptions, Query()]
@@ -102,7 +107,13 @@ async def gorse_session_recommend_in_category(
     return await _recommend_session(request, options)
 
 
-@router.get("/popular", operation_id="gorse_popular", summary="What most take", responses=SCORED)
+@router.get(
+    "/popular",
+    operation_id="gorse_popular",
+    summary="What most take",
+    responses=SCORED,
+    openapi_extra=READ,
+)
 async def gorse_popular(request: Request, options: Annotated[GorseUnreadOptions, Query()]) -> Response:
     """The same list as `GET /popular` gives."""
     return await _popular(request, options)
@@ -113,6 +124,7 @@ async def gorse_popular(request: Request, options: Annotated[GorseUnreadOptions,
     operation_id="gorse_popular_in_category",
     summary="What most take in a category",
     responses=SCORED,
+    openapi_extra=READ,
 )
 async def gorse_popular_in_category(
     category: Category, request: Request, options: Annotated[GorseUnreadOptions, Query()]
@@ -121,7 +133,13 @@ async def gorse_popular_in_category(
     return await _popular(request, options)
 
 
-@router.get("/latest", operation_id="gorse_latest", summary="What came out last", responses=NEWEST)
+@router.get(
+    "/latest",
+    operation_id="gorse_latest",
+    summary="What came out last",
+    responses=NEWEST,
+    openapi_extra=READ,
+)
 async def gorse_latest(request: Request, options: Annotated[GorseUnreadOptions, Query()]) -> Response:
     """Newest first; what has no Timestamp comes last."""
     return await _latest(request, options)
@@ -132,6 +150,7 @@ async def gorse_latest(request: Request, options: Annotated[GorseUnreadOptions, 
     operation_id="gorse_latest_in_category",
     summary="What came out last in a category",
     responses=NEWEST,
+    openapi_extra=READ,
 )
 async def gorse_latest_in_category(
     category: Category, request: Request, options: Annotated[GorseUnreadOptions, Query()]
@@ -145,6 +164,7 @@ async def gorse_latest_in_category(
     operation_id="gorse_non_personalized",
     summary="A list that is the same for all",
     responses=SCORED,
+    openapi_extra=READ,
 )
 async def gorse_non_personalized(
     name: Annotated[str, Path(description="`latest`; every other name stands for popular", examples=["popular"])],
@@ -168,7 +188,7 @@ async def _list(user_id: str, request: Request, options: GorseListOptions) -> An
 async def _recommend(user_id: str, request: Request, options: GorseRecommendOptions) -> Response:
     answer = await _list(user_id, request, options)
     if options.write_back_type is not None:
-        await write_back(get_services(request), user_id, answer, options)
+        await write_back(request, user_id, answer, options)
     return scores_response(answer, options) if wants_scores(request) else ids_response(answer, options)
 
 

@@ -2,6 +2,7 @@
 
 from fastapi import Request, Response
 
+from app.api.access import READ, WRITE
 from app.api.dependencies import UserId, Users
 from app.api.gorse.answers import affected, ok
 from app.api.gorse.bodies import given_fields, read_row, read_rows
@@ -22,7 +23,7 @@ WRITTEN = "How many were written"
     operation_id="gorse_insert_user",
     summary="Create or replace a user",
     responses=one(GorseSuccess, WRITTEN, 413),
-    openapi_extra=body(GorseUser),
+    openapi_extra=WRITE | body(GorseUser),
 )
 async def gorse_insert_user(request: Request, users: Users) -> Response:
     """What Gorse does not know of a user stays as it is."""
@@ -35,7 +36,7 @@ async def gorse_insert_user(request: Request, users: Users) -> Response:
     operation_id="gorse_insert_users",
     summary="Create or replace many users",
     responses=one(GorseSuccess, WRITTEN, 413),
-    openapi_extra=body(GorseUser, rows=True),
+    openapi_extra=WRITE | body(GorseUser, rows=True),
 )
 async def gorse_insert_users(request: Request, users: Users) -> Response:
     """All of them, or none if one is bad."""
@@ -48,6 +49,7 @@ async def gorse_insert_users(request: Request, users: Users) -> Response:
     operation_id="gorse_get_users",
     summary="List users",
     responses=one(GorseUserPage, "A page"),
+    openapi_extra=READ,
 )
 async def gorse_get_users(users: Users, after: After, n: Rows = DEFAULT_N) -> Response:
     """Users in the order of their ids."""
@@ -59,6 +61,7 @@ async def gorse_get_users(users: Users, after: After, n: Rows = DEFAULT_N) -> Re
     operation_id="gorse_get_user",
     summary="Get a user",
     responses=one(GorseUser, "The user", 404),
+    openapi_extra=READ,
 )
 async def gorse_get_user(user_id: UserId, users: Users) -> Response:
     """All fields, whether they were given or not."""
@@ -71,7 +74,7 @@ async def gorse_get_user(user_id: UserId, users: Users) -> Response:
     operation_id="gorse_update_user",
     summary="Change some fields of a user",
     responses=one(GorseSuccess, WRITTEN, 404, 413),
-    openapi_extra=body(GorseUserFields),
+    openapi_extra=WRITE | body(GorseUserFields),
 )
 async def gorse_update_user(user_id: UserId, request: Request, users: Users) -> Response:
     """What is absent or null stays."""
@@ -86,6 +89,7 @@ async def gorse_update_user(user_id: UserId, request: Request, users: Users) -> 
     operation_id="gorse_delete_user",
     summary="Erase a user",
     responses=one(GorseSuccess, "1, or 0 when there was none"),
+    openapi_extra=WRITE,
 )
 async def gorse_delete_user(user_id: UserId, users: Users) -> Response:
     """Erases the user and all feedback; who is not there is no error."""
