@@ -52,6 +52,7 @@ ERRORS = {
     400: ("Something in the request is not what was wanted", "row 3: FeedbackType is missing"),
     404: ("There is no such record", "ada: user not found"),
     413: ("Too large", "the body has more than 33554432 bytes; send less at once, or lines of NDJSON"),
+    429: ("More requests a second than the key may make", "more than 50 requests a second; try again in 1 s"),
     503: ("The database is away for now", "the database does not answer; nothing accepted before is lost"),
 }
 STRINGS = {"type": "array", "items": {"type": "string"}}
@@ -63,13 +64,13 @@ def answers(description: str, schema: dict[str, Any], example: Any, *errors: int
     return {
         200: {"description": description, "content": content},
         422: {"description": "Taken out again; without it the framework names its own"},
-        **{status: _error(status) for status in sorted({*errors, 400, 401, 403, 503})},
+        **{status: _error(status) for status in sorted({*errors, 400, 401, 403, 429, 503})},
     }
 
 
 def probe(model: type[BaseModel], description: str) -> Responses:
     """The same, of a call that takes no key."""
-    return {status: answer for status, answer in one(model, description).items() if status not in {401, 403}}
+    return {status: answer for status, answer in one(model, description).items() if status not in {401, 403, 429}}
 
 
 def one(model: type[BaseModel], description: str, *errors: int) -> Responses:
