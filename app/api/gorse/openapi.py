@@ -52,7 +52,10 @@ ERRORS = {
     400: ("Something in the request is not what was wanted", "row 3: FeedbackType is missing"),
     404: ("There is no such record", "ada: user not found"),
     413: ("Too large", "the body has more than 33554432 bytes; send less at once, or lines of NDJSON"),
-    429: ("More requests a second than the key may make", "more than 50 requests a second; try again in 1 s"),
+    429: (
+        "More requests a second than the key may make",
+        "more than 50 requests a second with this key; wait as long as Retry-After says",
+    ),
     503: ("The database is away for now", "the database does not answer; nothing accepted before is lost"),
 }
 STRINGS = {"type": "array", "items": {"type": "string"}}
