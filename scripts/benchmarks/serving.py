@@ -396,7 +396,7 @@ def serving(uri: str, folder: Path, *options: str) -> Iterator[tuple[psutil.Proc
     command = [sys.executable, "-m", "app", "serve", "--port", str(port), *options]
     with subprocess.Popen(command, env=environment) as process:
         try:
-            wait_for(lambda: httpx.get(f"http://127.0.0.1:{port}/popular?n=1").json()["model_id"] is not None)
+            wait_for(lambda: bool(httpx.get(f"http://127.0.0.1:{port}/popular?n=1").json().get("model_id")))
             yield psutil.Process(process.pid), port
         finally:
             process.terminate()
