@@ -11,6 +11,7 @@ from app.api.loading import load_model, overlay_of_present_state
 from app.api.profiles import Profiles
 from app.domain.changes import Change, ChangeBatch, CourseChanged, CurrentModelChanged, InteractionChanged, UserChanged
 from app.errors import ArtifactError, ChangeHistoryLostError, CourseGraphError, UnavailableError, UnknownModelError
+from app.memory import settle
 from app.serving.catalogue import Catalogue
 from app.serving.current import CurrentIndex
 from app.serving.live import LiveModel
@@ -183,6 +184,7 @@ class Live:
         self._metrics.model.clear()
         self._metrics.model.labels(model_id).set(1)
         self._tried.set()
+        settle()
         log.info("model %s is served, %.2f s after it was heard of", model_id, time.monotonic() - began)
 
     def _note_model_problem(self, model_id: str, error: Exception) -> None:

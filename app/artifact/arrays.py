@@ -1,7 +1,6 @@
 """Which array of the contents is in which file, and how ids become arrays."""
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,11 +74,3 @@ def pack_ids(ids: Sequence[str]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     offsets = np.zeros(len(encoded) + 1, np.int64)
     np.cumsum([len(id_) for id_ in encoded], out=offsets[1:])
     return np.frombuffer(b"".join(encoded), np.uint8), offsets
-
-
-def unpack_ids(blob: NDArray[np.uint8], offsets: NDArray[np.int64]) -> list[str]:
-    """The ids again.  Raises ValueError when these are no such arrays."""
-    if not len(offsets) or offsets[0] != 0 or offsets[-1] != len(blob) or (np.diff(offsets) < 0).any():
-        raise ValueError("the offsets do not fit the text")
-    text = blob.tobytes()
-    return [text[start:end].decode() for start, end in pairwise(offsets.tolist())]

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from app.artifact.arrays import ARRAYS, CONTENT_ARRAYS, ID_ARRAYS, OPTIONAL_ARRAYS, Array, file_name, unpack_ids
+from app.artifact.arrays import ARRAYS, CONTENT_ARRAYS, ID_ARRAYS, OPTIONAL_ARRAYS, Array, file_name
 from app.artifact.manifest import MANIFEST, FileFacts, Manifest
 from app.domain.content import ContentMap, Encoder
 from app.domain.contents import ArtifactContents
+from app.domain.packed_ids import PackedIds
 from app.domain.vocabulary import Vocabulary
 from app.errors import ArtifactError
 
@@ -121,7 +122,9 @@ def _map(directory: Path, array: str, dtype: str, manifest: Manifest) -> Array:
 
 def _vocabulary(arrays: Mapping[str, Any], side: str) -> Vocabulary:
     try:
-        return Vocabulary(unpack_ids(arrays[f"{side}_ids"], arrays[f"{side}_id_offsets"]))
+        packed = PackedIds(arrays[f"{side}_ids"], arrays[f"{side}_id_offsets"])
+        # Of the items each answer has some ids, and lists are made of all; users are many and asked for one by one.
+        return Vocabulary(packed if side == "user" else [*packed])
     except (ValueError, TypeError) as error:
         raise ArtifactError(file_name(f"{side}_ids"), f"holds no ids ({error})") from error
 

@@ -16,6 +16,7 @@ import click
 
 from app.cli.supervisor import Child, Launch, Supervisor, this_program
 from app.errors import KeysNeededError, ListenError, SettingError, UnavailableError
+from app.memory import keep_small
 from app.settings import Settings, load_settings
 from app.telemetry.logging import configure_logging
 
@@ -60,6 +61,7 @@ def serve(settings: Settings, listener: socket.socket) -> None:
         signal.signal(number, _exit)
     # One answer is too little work for several threads: they would only take the cores from the other processes.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when numpy is first imported, which is below
+    keep_small()
     # Heavy, and not needed by a parent.
     import uvicorn  # noqa: PLC0415
 

@@ -7,15 +7,20 @@ from itertools import repeat
 import numpy as np
 from numpy.typing import NDArray
 
+from app.domain.packed_ids import PackedIds
+
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
     """Ids in row order, and the row of each id.  Raises ValueError if an id is there twice."""
 
     ids: Sequence[str]
-    _rows: dict[str, int] = field(init=False, repr=False, compare=False)
+    _rows: dict[str, int] | PackedIds = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        if isinstance(self.ids, PackedIds):
+            object.__setattr__(self, "_rows", self.ids)
+            return
         rows = {id_: row for row, id_ in enumerate(self.ids)}
         if len(rows) != len(self.ids):
             raise ValueError("a vocabulary holds an id twice")
@@ -38,4 +43,4 @@ class Vocabulary:
 
     def rows_or_absent(self, ids: Iterable[str]) -> NDArray[np.int32]:
         """Row of each id in the order given, -1 for an unknown one."""
-        return np.fromiter(map(self._rows.get, ids, repeat(-1)), dtype=np.int32)
+        return np.fromiter((row for row in map(self._rows.get, ids, repeat(-1)) if row is not None), dtype=np.int32)

@@ -20,13 +20,31 @@ def ranked(scores: NDArray[np.floating], allowed: NDArray[np.bool_], options: Op
     allowed = allowed[: len(scores)]
     until = options.offset + options.n
     rows = top_n(scores, allowed, max(until, POOL) if options.diversity else until)
-    if options.diversity:
-        pool = rows[:POOL]
-        order = diversify(scores[pool], shelf.course_vectors(pool), options.diversity, until)
-        rows = np.concatenate([pool[order], rows[POOL:]])
-    rows = rows[options.offset : until]
     over = scores[allowed] if options.percent_over == "candidates" else None
-    return listed(shelf.view, rows, scores[rows], options, over)
+    return _asked_part(rows, scores[rows], options, shelf, over)
+
+
+def ranked_among(rows: NDArray[np.intp], scores: NDArray[np.floating], options: Options, shelf: Shelf) -> list[Ranked]:
+    """The same of some courses only.  rows: (C,) ascending.  scores: (C,)."""
+    until = options.offset + options.n
+    places = top_n(scores, np.ones(len(scores), np.bool_), max(until, POOL) if options.diversity else until)
+    over = scores if options.percent_over == "candidates" else None
+    return _asked_part(rows[places], scores[places], options, shelf, over)
+
+
+def _asked_part(
+    rows: NDArray[np.intp],
+    scores: NDArray[np.floating],
+    options: Options,
+    shelf: Shelf,
+    over: NDArray[np.floating] | None,
+) -> list[Ranked]:
+    """Of the best courses, best first."""
+    part = slice(options.offset, options.offset + options.n)
+    if options.diversity:
+        order = diversify(scores[:POOL], shelf.course_vectors(rows[:POOL]), options.diversity, part.stop)
+        rows, scores = np.concatenate([rows[order], rows[POOL:]]), np.concatenate([scores[order], scores[POOL:]])
+    return listed(shelf.view, rows[part], scores[part], options, over)
 
 
 def listed(

@@ -13,7 +13,7 @@ from app.serving.explain import Explanation, explain, only_of
 from app.serving.filters import allowed_rows, without
 from app.serving.fold_in import VectorParts, new_parts
 from app.serving.index import ServingIndex
-from app.serving.lists import COMPLETE, listed_few, rank_popular, ranked
+from app.serving.lists import COMPLETE, listed_few, rank_popular, ranked, ranked_among
 from app.serving.moved import moved_list
 from app.serving.options import Options, Ranked, RankedList, Reason
 from app.serving.overlay import Overlay, Taken
@@ -25,6 +25,7 @@ __all__ = ["LiveModel", "rank_popular"]
 
 SPARE = 8  # of a kept list looked at in case that some are not available
 Found = tuple[list[int], list[float]]  # rows and their scores, best first
+FEW_OF = 4  # up to a fourth of the courses are scored one by one in less time than all
 BLOCK_SCORES = 2**20  # scores computed at once for many users, 4 MiB
 
 
@@ -78,8 +79,7 @@ class LiveModel:
             return self.popular(options, user_id)
         items = self._from_top_list(user_id, user, options) if _best_are_enough(options) else None
         if items is None:
-            shelf = self.shelf
-            items = ranked(self.scores(user_id, user), self._allowed(shelf, options, user_id), options, shelf)
+            items = self._scored(user_id, user, options)
         return RankedList(self.index.model_id, user.source, items)
 
     def recommend_many(self, user_ids: Sequence[str], options: Options) -> Iterator[RankedList]:
@@ -178,6 +178,20 @@ class LiveModel:
         """Scores of the shelf's courses for a user with a vector, (R',)."""
         scores = self.shelf.scores(user.vector)
         return scores if self.index.item_filter is None else self._filtered(scores, self.users.edge_rows(user_id))
+
+    def _scored(self, user_id: str, user: UserVector, options: Options) -> list[Ranked]:
+        """By scores made now: of all courses, or of those few that may be listed."""
+        shelf = self.shelf
+        allowed = self._allowed(shelf, options, user_id)
+        if options.labels or options.include_only is not None:
+            rows = np.flatnonzero(allowed[: shelf.n_scored])
+            if FEW_OF * len(rows) < len(allowed):
+                scores = shelf.course_vectors(rows) @ user.vector
+                if self.index.item_filter is not None:
+                    known = rows.searchsorted(len(self.index.items))
+                    scores[:known] += self.index.item_filter.scores(self.users.edge_rows(user_id))[rows[:known]]
+                return ranked_among(rows, scores, options, shelf)
+        return ranked(self.scores(user_id, user), allowed, options, shelf)
 
     def _recommend_block(self, user_ids: Sequence[str], options: Options) -> list[RankedList]:
         shelf = self.shelf

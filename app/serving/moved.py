@@ -64,7 +64,9 @@ def _moved(
     largest = math.sqrt(now @ now) * longest + max(abs(float(scores[0])), abs(float(scores[-1])))
     bound = float(published.scores[-1]) + math.sqrt(step @ step) * longest + ROUNDING * largest
     certain = min(int(np.count_nonzero(scores > bound)), LENGTH)
-    return TopList(rows[:certain], scores[:certain], whole=False) if certain >= LEAST else None
+    if certain < LEAST:
+        return None
+    return TopList(rows[:certain].copy(), scores[:certain].copy(), whole=False)  # not views, which keep the whole
 
 
 def _candidates(

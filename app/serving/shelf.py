@@ -26,6 +26,11 @@ class Shelf:
             self._new = new_courses.vectors(new)
 
     @property
+    def n_scored(self) -> int:
+        """R': courses that have a score."""
+        return len(self._items) + len(self._new)
+
+    @property
     def has_new(self) -> bool:
         """Whether courses that the model does not know have a vector."""
         return len(self._new) > 0

@@ -1,6 +1,8 @@
 """Courses as they are stored."""
 
 from collections.abc import AsyncIterator, Mapping
+from functools import lru_cache
+from sys import intern
 from typing import Any
 
 from app.domain.courses import CourseFacts
@@ -31,15 +33,22 @@ class CourseStore(RecordStore[Course, StoredCourse]):
                 yield document["_id"], course_facts(document)
 
 
+@lru_cache(maxsize=10_000)
+def _shared(labels: tuple[str, ...]) -> tuple[str, ...]:
+    """Equal ones as one object: the same few words stand at thousands of courses."""
+    return tuple(map(intern, labels))
+
+
 def course_facts(fields: Mapping[str, Any]) -> CourseFacts:
     """Facts from a course's document, or from the fields of its schema."""
+    level, language = fields.get("level"), fields.get("language")
     return CourseFacts(
         title=fields.get("title"),
-        categories=tuple(fields.get("categories", ())),
-        tags=tuple(fields.get("tags", ())),
-        level=fields.get("level"),
-        language=fields.get("language"),
-        prerequisites=tuple(fields.get("prerequisites", ())),
+        categories=_shared(tuple(fields.get("categories", ()))),
+        tags=_shared(tuple(fields.get("tags", ()))),
+        level=level and intern(level),
+        language=language and intern(language),
+        prerequisites=_shared(tuple(fields.get("prerequisites", ()))),
         available=fields.get("available", True),
         published_at=fields.get("published_at"),
     )

@@ -16,7 +16,7 @@ from statistics import median
 import click
 
 from app.store.embedded import EmbeddedMongod
-from scripts.benchmarks.serving import CATEGORIES, CONNECTIONS, Load, Publisher, serving
+from scripts.benchmarks.serving import CATEGORIES, CONNECTIONS, Load, Publisher, make_contents, serving
 
 WANTED = 0.9  # of the rate of our own call
 
@@ -36,7 +36,7 @@ def main(*, courses: int, users: int, seconds: float, rounds: int, python_load: 
         mongod = EmbeddedMongod(folder / "mongod")
         uri = mongod.start()
         try:
-            publisher = Publisher(uri, folder, users, courses)
+            publisher = Publisher(uri, folder, make_contents(users, courses))
             publisher.store_courses()
             publisher.publish()
             with serving(uri, folder) as (_, port):

@@ -28,12 +28,15 @@ import click
 import httpx
 import numpy as np
 import psutil
+from numpy.typing import NDArray
 from pymongo import MongoClient
 
 from app.artifact.manifest import Description
 from app.artifact.top_lists import with_top_lists
 from app.artifact.write import write_artifact
+from app.cli.dataset import TRAIN, read_rows
 from app.domain.contents import ArtifactContents
+from app.domain.item_filter import ItemFilter
 from app.domain.vocabulary import Vocabulary
 from app.store.client import client_options, cluster_time, open_database, prepare_database
 from app.store.embedded import EmbeddedMongod
@@ -42,7 +45,7 @@ from app.store.models import ModelStore
 
 PARTS = Path(__file__).parent / "serving_parts"
 DATABASE = "benchmark"
-SIZE, TAKEN, CATEGORIES = 64, 20, 20  # numbers in a vector, courses a user, categories
+SIZE, TAKEN, CATEGORIES = 64, 20, 40  # numbers in a vector, courses a user, categories
 FOLDED = 20_000  # users with an interaction after the model
 CONNECTIONS = (1, 16, 64)
 JUDGED = 16  # connections at which the ratios are judged
@@ -53,6 +56,9 @@ WANTED = {
     "fold-in, first": (0.5, 0.2),
     "fold-in, again": (0.95, 0.95),
 }  # least ratio up to 5,000 courses and above
+MANY_ITEMS, NEIGHBOURS, NEIGHBOURS_OF_MANY = 10_000, 300, 100  # entries of an item in a filter, as training cuts them
+LEAST_BATCH = 5_000  # lists a second
+PLAIN = {"Accept-Encoding": "identity"}
 MOST_P99 = 1.25  # of the bare endpoint's, default options
 MOST_PRIVATE_MB = 150.0
 
@@ -91,30 +97,49 @@ class Measured:
 @click.command(help=__doc__)
 @click.option("--courses", multiple=True, default=(5_000, 40_000), show_default=True, help="Catalogues to measure.")
 @click.option("--users", default=100_000, show_default=True)
-@click.option("--seconds", default=3.0, show_default=True, help="Of each load.")
-@click.option("--rounds", default=5, show_default=True, help="Of ours and the bare one in turn.")
+@click.option("--seconds", default=1.0, show_default=True, help="Of each load.")
+@click.option("--rounds", default=9, show_default=True, help="Of ours and the bare one in turn.")
+@click.option("--item-filter/--no-item-filter", default=None, help="Models with or without one; both when not given.")
 @click.option("--python-load", is_flag=True, help="Load from Python even if wrk is there.")
 @click.option("--swaps", type=int, help="Instead: at least so many requests during five swaps and a rolling restart.")
+@click.option(
+    "--batch", type=click.Path(path_type=Path), help="Instead: lists of all users of the data set in this folder."
+)
 def main(
-    *, courses: tuple[int, ...], users: int, seconds: float, rounds: int, python_load: bool, swaps: int | None
+    *,
+    courses: tuple[int, ...],
+    users: int,
+    seconds: float,
+    rounds: int,
+    item_filter: bool | None,
+    python_load: bool,
+    swaps: int | None,
+    batch: Path | None,
 ) -> None:
     """Measure and print a table."""
     if swaps is not None:
         sys.exit(0 if swap_under_load(swaps) else 1)
+    if batch is not None:
+        sys.exit(0 if stream_batch(batch) else 1)
     wrk = None if python_load else shutil.which("wrk")
     print(f"load from {'wrk' if wrk else 'Python'}; {users:,} users; medians of {rounds} rounds of {seconds:g} s")
-    met = [measure_catalogue(n, users, seconds, rounds, wrk) for n in courses]
+    with_filter = (False, True) if item_filter is None else (item_filter,)
+    met = [
+        measure_catalogue(make_contents(users, n, item_filter=has), seconds, rounds, wrk)
+        for n in courses
+        for has in with_filter
+    ]
     sys.exit(0 if all(met) else 1)
 
 
-def measure_catalogue(n_courses: int, n_users: int, seconds: float, rounds: int, wrk: str | None) -> bool:
-    """All kinds of requests with so many courses; whether the targets are met."""
+def measure_catalogue(contents: ArtifactContents, seconds: float, rounds: int, wrk: str | None) -> bool:
+    """All kinds of requests on such a model; whether the targets are met."""
     with tempfile.TemporaryDirectory(prefix="coursegraph-bench-") as name:
         folder = Path(name)
         mongod = EmbeddedMongod(folder / "mongod")
         uri = mongod.start()
         try:
-            publisher = Publisher(uri, folder, n_users, n_courses)
+            publisher = Publisher(uri, folder, contents)
             publisher.store_courses()
             publisher.publish()
             with serving(uri, folder) as (process, port):
@@ -126,7 +151,12 @@ def measure_catalogue(n_courses: int, n_users: int, seconds: float, rounds: int,
 def measure_service(load: "Load", publisher: "Publisher", process: psutil.Process) -> bool:
     """The table of a catalogue; whether the targets are met."""
     n_courses = publisher.n_courses
-    print(f"\n{n_courses:,} courses              c      req/s       bare  ratio   p50    p99   bare p99  wanted")
+    kind = "" if publisher.contents.item_filter is None else ", item filter"
+    title = f"{n_courses:,} courses{kind}"
+    print(
+        f"\n{title:29}c      req/s       bare  ratio   p50    p99   bare p99  wanted      load {os.getloadavg()[0]:.1f}"
+    )
+    at_first = anonymous_mb(process)
     users = [f"/recommendations/u{number}" for number in range(publisher.n_users)]
     filtered = [f"{path}?category=k{i % CATEGORIES}&category=k{7 * i % CATEGORIES}" for i, path in enumerate(users)]
     explained = [f"{path}?explain=true" for path in users]
@@ -147,7 +177,10 @@ def measure_service(load: "Load", publisher: "Publisher", process: psutil.Proces
         met &= show("fold-in, first", measured, JUDGED, n_courses)
         met &= show("fold-in, again", load.compare(folded, bare_port, JUDGED), JUDGED, n_courses)
     private = anonymous_mb(process)
-    print(f"private memory {private:.0f} MB, wanted at most {MOST_PRIVATE_MB:.0f}")
+    print(
+        f"private memory {at_first:.0f} MB with the model, {private:.0f} MB after all this, {FOLDED:,} users changed; "
+        f"wanted at most {MOST_PRIVATE_MB:.0f}"
+    )
     return met and private <= MOST_PRIVATE_MB
 
 
@@ -185,13 +218,13 @@ class Load:
         *,
         once: bool = False,
     ) -> Measured:
-        """Ours and the bare endpoint in turn.  once: one round in which each path is asked one time."""
+        """Ours and the bare endpoint in turn.  once: one round in which both are asked each path one time."""
         file = self.folder / "paths"
         file.write_text("\n".join(paths))
         measured = measured or Measured()
         for _ in range(1 if once else self.rounds):
             ours = self.run(self.port, file, connections, once=once)
-            bare = self.run(bare_port, file, connections, once=False)
+            bare = self.run(bare_port, file, connections, once=once)
             measured.rates.append(ours["requests"] / ours["seconds"])
             measured.bare_rates.append(bare["requests"] / bare["seconds"])
             measured.latencies.append((ours["p50_ms"], ours["p99_ms"]))
@@ -230,13 +263,13 @@ def swap_under_load(n_requests: int) -> bool:
         mongod = EmbeddedMongod(folder / "mongod")
         uri = mongod.start()
         try:
-            publisher = Publisher(uri, folder, 500, 200)
+            publisher = Publisher(uri, folder, make_contents(500, 200))
             publisher.store_courses()
             publisher.publish()
             with serving(uri, folder, "--workers", "2") as (parent, port), asking(port, asked):
                 for seed in range(1, 6):
                     time.sleep(1)
-                    publisher.publish(seed)
+                    publisher.publish(make_contents(500, 200, seed))
                 for child in parent.children():
                     child.terminate()
                     child.wait(20)
@@ -259,11 +292,10 @@ class Asked:
         self.models: set[str] = set()
         self._lists: dict[tuple[str, str], Any] = {}  # of each model and user there is one
 
-    def ask(self, port: int, user_id: str) -> None:
-        """On a connection of its own, as the first request of a client is."""
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    def ask(self, connection: http.client.HTTPConnection, user_id: str) -> None:
+        """Ask on this connection, which is opened again after the service has closed it."""
         try:
-            connection.request("GET", f"/recommendations/{user_id}", headers={"Connection": "close"})
+            connection.request("GET", f"/recommendations/{user_id}")
             answer = connection.getresponse()
             body = json.loads(answer.read())
             self.requests += 1
@@ -275,22 +307,25 @@ class Asked:
                 self.problems.append(f"{user_id} got two lists of {body['model_id']}")
         except (OSError, http.client.HTTPException, ValueError) as error:
             self.problems.append(repr(error))
-        finally:
             connection.close()
 
 
 @contextmanager
 def asking(port: int, asked: Asked) -> Iterator[None]:
-    """Ask while the block runs."""
+    """Ask while the block runs: half of the callers keep their connections, half open one for each request."""
     ended = threading.Event()
 
-    def ask() -> None:
+    def ask(*, keeps: bool) -> None:
         number = 0
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
         while not ended.is_set():
             number += 1
-            asked.ask(port, f"u{number % 50}")
+            asked.ask(connection, f"u{number % 50}")
+            if not keeps:
+                connection.close()
+        connection.close()
 
-    threads = [threading.Thread(target=ask) for _ in range(4)]
+    threads = [threading.Thread(target=ask, kwargs={"keeps": number % 2 == 0}) for number in range(4)]
     for thread in threads:
         thread.start()
     try:
@@ -299,6 +334,50 @@ def asking(port: int, asked: Asked) -> Iterator[None]:
         ended.set()
         for thread in threads:
             thread.join()
+
+
+# --- batches
+
+
+def stream_batch(dataset: Path) -> bool:
+    """Lists of all users of a data set as one batch; whether they come fast enough."""
+    rows = list(read_rows(dataset / TRAIN))
+    users, courses = (Vocabulary(sorted(ids)) for ids in ({row.user_id for row in rows}, {row.item_id for row in rows}))
+    pairs = {(users.row(row.user_id), courses.row(row.item_id)) for row in rows}
+    columns = np.array(sorted(pairs), np.int64)
+    contents = make_contents(len(users), len(courses), taken=(columns[:, 0], columns[:, 1].astype(np.int32)))
+    met = True
+    with tempfile.TemporaryDirectory(prefix="coursegraph-bench-") as name:
+        folder = Path(name)
+        mongod = EmbeddedMongod(folder / "mongod")
+        uri = mongod.start()
+        try:
+            publisher = Publisher(uri, folder, replace(contents, users=users, items=courses))
+            publisher.store_courses()
+            publisher.publish()
+            with serving(uri, folder) as (process, port):
+                for times in (1, 1, 5):  # the last: five times as many lines in no more memory
+                    rate, grown = _stream(f"http://127.0.0.1:{port}", [*users.ids] * times, process)
+                    load = f"load {os.getloadavg()[0]:.1f}"
+                    print(f"{times * len(users):,} users: {rate:,.0f} a second, {grown:+.1f} MB meanwhile; {load}")
+                    met = met and rate >= LEAST_BATCH
+        finally:
+            mongod.stop(timeout_seconds=0)
+    return met
+
+
+def _stream(url: str, user_ids: list[str], process: psutil.Process) -> tuple[float, float]:
+    """Lists a second, and by how much the memory of the process grew from the first piece on."""
+    began, lines, sizes = time.perf_counter(), 0, list[float]()
+    with httpx.stream(
+        "POST", f"{url}/recommendations/batch", json={"user_ids": user_ids}, timeout=600, headers=PLAIN
+    ) as answer:
+        for chunk in answer.iter_raw():
+            lines += chunk.count(b"\n")
+            sizes.append(anonymous_mb(process))
+    if lines != len(user_ids):
+        raise RuntimeError(f"{lines} lines came; wanted {len(user_ids)}")
+    return lines / (time.perf_counter() - began), max(sizes) - sizes[0]
 
 
 # --- what is asked
@@ -317,7 +396,7 @@ def serving(uri: str, folder: Path, *options: str) -> Iterator[tuple[psutil.Proc
     command = [sys.executable, "-m", "app", "serve", "--port", str(port), *options]
     with subprocess.Popen(command, env=environment) as process:
         try:
-            wait_for(lambda: httpx.get(f"http://127.0.0.1:{port}/popular?n=1").json()["model_id"] is not None)
+            wait_for(lambda: bool(httpx.get(f"http://127.0.0.1:{port}/popular?n=1").json().get("model_id")))
             yield psutil.Process(process.pid), port
         finally:
             process.terminate()
@@ -326,7 +405,7 @@ def serving(uri: str, folder: Path, *options: str) -> Iterator[tuple[psutil.Proc
 @contextmanager
 def bare_endpoint(load: "Load", path: str) -> Iterator[int]:
     """The bare endpoint on a port, with what the service answers to this."""
-    body = httpx.get(f"{load.url}{path}", headers={"Accept-Encoding": "identity"}).content
+    body = httpx.get(f"{load.url}{path}", headers=PLAIN).content
     file, port = load.folder / "body", free_port()
     file.write_bytes(body)
     with subprocess.Popen([sys.executable, str(PARTS / "bare.py"), str(port), str(file)]) as process:
@@ -367,10 +446,10 @@ def disturbance(url: str, publisher: "Publisher") -> Iterator[None]:
 class Publisher:
     """Courses in the database, and models of random vectors."""
 
-    def __init__(self, uri: str, folder: Path, n_users: int, n_courses: int) -> None:
-        self._uri, self._folder, self.n_users, self.n_courses = uri, folder, n_users, n_courses
-        self._contents: ArtifactContents | None = None
-        self._seed = 0
+    def __init__(self, uri: str, folder: Path, contents: ArtifactContents) -> None:
+        self._uri, self._folder = uri, folder
+        self.contents = with_top_lists(contents)
+        self.n_users, self.n_courses = len(contents.users), len(contents.items)
         self._next_course = 0
 
     def store_courses(self) -> None:
@@ -378,25 +457,25 @@ class Publisher:
         now = datetime.now(UTC)
         documents = [
             {
-                **{"_id": f"c{number}", "title": f"Course {number}", "categories": [f"k{number % CATEGORIES}"]},
+                **{"_id": course_id, "title": f"Course {number}", "categories": [f"k{number % CATEGORIES}"]},
                 **{"tags": [f"t{number % 500}"], "level": "beginner", "language": "en", "available": True},
                 **{"prerequisites": [], "attributes": "{}", "created_at": now, "updated_at": now},
             }
-            for number in range(self.n_courses)
+            for number, course_id in enumerate(self.contents.items.ids)
         ]
         with MongoClient[dict[str, Any]](self._uri, **client_options(30, "benchmark")) as client:
             client[DATABASE]["courses"].insert_many(documents)
 
-    def publish(self, seed: int = 0) -> None:
-        """A new current model; its vectors are other ones when the seed is."""
-        asyncio.run(self._publish(seed))
+    def publish(self, contents: ArtifactContents | None = None) -> None:
+        """A new current model: this one, or the last one again."""
+        if contents is not None:
+            self.contents = with_top_lists(contents)
+        asyncio.run(self._publish())
 
-    async def _publish(self, seed: int = 0) -> None:
+    async def _publish(self) -> None:
         async with open_database(self._uri, DATABASE, timeout_seconds=30, app_name="benchmark") as db:
             await prepare_database(db)
-            if self._contents is None or seed != self._seed:
-                self._contents, self._seed = with_top_lists(make_contents(self.n_users, self.n_courses, seed)), seed
-            contents = replace(self._contents, cluster_time=await cluster_time(db))
+            contents = replace(self.contents, cluster_time=await cluster_time(db))
             models, lease = ModelStore(db), Lease(db, "benchmark", 60.0)
             fence = await lease.acquire()
             assert fence is not None
@@ -429,14 +508,28 @@ class Publisher:
         time.sleep(2)  # until the stream has told it all again
 
 
-def make_contents(n_users: int, n_items: int, seed: int) -> ArtifactContents:
-    """A model as large as a trained one; popular courses are taken by many."""
+def make_contents(
+    n_users: int,
+    n_items: int,
+    seed: int = 0,
+    *,
+    item_filter: bool = False,
+    taken: tuple[NDArray[np.int64], NDArray[np.int32]] | None = None,
+) -> ArtifactContents:
+    """A model as large as a trained one.
+
+    taken: users and the courses that they took, in order; None: some, popular courses by many.
+    """
     rng = np.random.default_rng(seed)
     users, items = rng.standard_normal((n_users, SIZE), np.float32), rng.standard_normal((n_items, SIZE), np.float32)
-    drawn = np.sort((n_items * rng.random((n_users, TAKEN)) ** 2).astype(np.int64), axis=1)
-    kept = np.diff(drawn, axis=1, prepend=-1) > 0
-    seen, degrees = drawn[kept].astype(np.int32), kept.sum(axis=1)
+    if taken is None:
+        drawn = np.sort((n_items * rng.random((n_users, TAKEN)) ** 2).astype(np.int64), axis=1)
+        kept = np.diff(drawn, axis=1, prepend=-1) > 0
+        seen, degrees = drawn[kept].astype(np.int32), kept.sum(axis=1)
+    else:
+        seen, degrees = taken[1], np.bincount(taken[0], minlength=n_users)
     popularity = np.bincount(seen, minlength=n_items)
+    filter_ = make_filter(n_items, rng) if item_filter else None
     return ArtifactContents(
         users=Vocabulary([f"u{number}" for number in range(n_users)]),
         items=Vocabulary([f"c{number}" for number in range(n_items)]),
@@ -455,7 +548,19 @@ def make_contents(n_users: int, n_items: int, seed: int) -> ArtifactContents:
         n_interactions=len(seen),
         cluster_time=0,
         data_fingerprint="",
+        filter_starts=filter_.starts if filter_ else None,
+        filter_items=filter_.items if filter_ else None,
+        filter_values=filter_.values if filter_ else None,
     )
+
+
+def make_filter(n_items: int, rng: np.random.Generator) -> ItemFilter:
+    """As many entries as a trained one has, as large as the inner products of the vectors."""
+    length = min(n_items, NEIGHBOURS if n_items <= MANY_ITEMS else NEIGHBOURS_OF_MANY)
+    gap = n_items // length
+    items = gap * np.arange(length) + rng.integers(0, gap, (n_items, length))  # ascending
+    starts = np.arange(n_items + 1, dtype=np.int64) * length
+    return ItemFilter(starts, items.ravel().astype(np.int32), rng.standard_normal(items.size, np.float32))
 
 
 def anonymous_mb(process: psutil.Process) -> float:

@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.artifact.arrays import pack_ids, unpack_ids
+from app.artifact.arrays import pack_ids
 from app.artifact.load import load_artifact
 from app.artifact.manifest import MANIFEST
 from app.artifact.top_lists import with_top_lists
 from app.artifact.write import write_artifact
 from app.domain.content import ContentMap, Encoder
 from app.domain.contents import ArtifactContents
+from app.domain.packed_ids import PackedIds
 from app.errors import ArtifactError
 from tests.support.models import DESCRIPTION, light_gcn_contents, make_contents
 
@@ -263,4 +264,12 @@ class TestDamage:
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=5), unique=True))
 def test_ids_come_back_from_their_bytes(ids: list[str]) -> None:
-    assert unpack_ids(*pack_ids(ids)) == ids
+    packed = PackedIds(*pack_ids(ids))
+    assert [*packed] == ids
+    assert [packed.get(id_) for id_ in ids] == [*range(len(ids))]
+    assert packed.get("not there") is None
+    assert "not there" not in packed
+    if ids:
+        assert packed[-1] == ids[-1]
+        with pytest.raises(ValueError, match="twice"):
+            PackedIds(*pack_ids([*ids, ids[0]]))
