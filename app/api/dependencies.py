@@ -105,7 +105,9 @@ async def gate_of(request: Request) -> Gate:
 
 
 async def after_of(
-    cursor: Annotated[str | None, Query(description="`next_cursor` of the page before")] = None,
+    cursor: Annotated[
+        str | None, Query(description="`next_cursor` of the page before", json_schema_extra={"format": "cursor"})
+    ] = None,
 ) -> str | None:
     """Where the page begins.  Raises InvalidValueError."""
     if cursor is None:

@@ -187,6 +187,11 @@ ANSWERS: dict[str, Example] = {  # by the name of the schema
 }
 
 PROBLEMS: dict[str, Example] = {  # by status
+    "431": {
+        "type": "request_header_fields_too_large",
+        "title": "Request Header Fields Too Large",
+        "detail": "the head has more than 131072 bytes",
+    },
     "429": {
         "type": "too_many_requests",
         "title": "Too many requests",

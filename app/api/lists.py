@@ -96,13 +96,23 @@ def _body_reader(model: type[Given]) -> Callable[[Request], Coroutine[Any, Any, 
     async def read(request: Request) -> Given:
         if request.scope["query_string"]:
             refuse_unknown(request.query_params, ())
-        body = await (await with_parsed_body(request)).json()
+        parsed = await with_parsed_body(request)
+        body = await parsed.json()
         try:
-            return model.model_validate({} if body is None else body)
+            return model.model_validate(_whole(body) if await parsed.body() else {}, strict=True)
         except ValidationError as error:
             raise RequestValidationError(_at(error, "body")) from None
 
     return read
+
+
+def _whole(body: object) -> object:
+    """JSON has one kind of number: 5.0 is 5, and "5" is none."""
+    if not isinstance(body, dict):
+        return body
+    return {
+        key: int(value) if isinstance(value, float) and value.is_integer() else value for key, value in body.items()
+    }
 
 
 def _read_query(query: bytes, model: type[Given]) -> Given:

@@ -21,6 +21,7 @@ from app.telemetry.metrics import Metrics
 logger = logging.getLogger("app.request")
 
 HEADER = b"x-request-id"
+NOSNIFF = b"x-content-type-options", b"nosniff"  # what somebody stored is never run, whatever it looks like
 _ACCEPTABLE = re.compile(rb"[!-~]{1,128}")  # printable ASCII, so that it can stand in a header and a log line
 _CLOSED = 499  # the caller went away before there was an answer; nginx's number for it
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
@@ -49,7 +50,7 @@ class RequestMiddleware:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 took = b"app;dur=%.2f" % ((time.perf_counter() - began) * 1000)
-                message["headers"] = [*message.get("headers", ()), (HEADER, id_), (b"server-timing", took)]
+                message["headers"] = [*message.get("headers", ()), (HEADER, id_), (b"server-timing", took), NOSNIFF]
             await send(message)
 
         asked = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope

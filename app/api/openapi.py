@@ -60,7 +60,36 @@ def complete_openapi(app: FastAPI) -> None:
             for name, schema in definitions["$defs"].items():
                 schemas.setdefault(name, schema)
             take_out([call for calls in document["paths"].values() for call in calls.values()])
+            _describe_merges(document)
             add_examples(document)
         return make()
 
     app.openapi = openapi  # type: ignore[method-assign] # the way that FastAPI's documentation gives
+
+
+def _describe_merges(document: dict[str, Any]) -> None:
+    """Bodies of PATCH: the fields of PUT, each of which may be absent or null; a weight may be null, too."""
+    schemas = document["components"]["schemas"]
+    for kind in ("user", "course"):
+        whole = schemas[f"{kind.title()}Body"]
+        fields = {name: _or_null(field) for name, field in whole["properties"].items() if name != f"{kind}_id"}
+        if "interests" in fields:
+            label = {"type": "string", "minLength": 1, "maxLength": 128}
+            weights = {"type": "object", "propertyNames": label, "additionalProperties": {"type": ["number", "null"]}}
+            fields["interests"] = {"anyOf": [weights, {"type": "array", "items": label}, {"type": "null"}]}
+        schemas[f"{kind.title()}Changes"] = {
+            "type": "object",
+            "title": f"{kind.title()}Changes",
+            "description": "Absent keeps, null clears, objects are merged (RFC 7396)",
+            "properties": fields,
+            "additionalProperties": False,
+        }
+        content = document["paths"][f"/{kind}s/{{{kind}_id}}"]["patch"]["requestBody"]["content"]["application/json"]
+        examples = content["schema"].get("examples", [])
+        content["schema"] = {"$ref": f"#/components/schemas/{kind.title()}Changes"}
+        content["example"] = examples[0]
+
+
+def _or_null(field: dict[str, Any]) -> dict[str, Any]:
+    kept = {name: value for name, value in field.items() if name not in {"default", "description"}}
+    return kept if {"type": "null"} in kept.get("anyOf", []) else {"anyOf": [kept, {"type": "null"}]}

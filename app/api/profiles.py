@@ -28,7 +28,7 @@ class Profiles:
 
     async def get_many(self, user_ids: Collection[str]) -> dict[str, Profile]:
         """Those that there are."""
-        wanted = [user_id for user_id in user_ids if user_id not in self._kept]
+        wanted = [user_id for user_id in dict.fromkeys(user_ids) if user_id not in self._kept]
         found = {user_id: profile for user_id in user_ids if (profile := self._kept.get(user_id)) is not None}
         if not wanted:
             return found

@@ -43,8 +43,8 @@ class Route(APIRoute):
             self.needed = scope_of(options.get("openapi_extra"))
         except ValueError as error:
             raise ValueError(f"{sorted(options.get('methods') or ())} {path}: {error}") from None
-        if self.needed is not None:
-            options["responses"] = {**problems_of(401, 403, 429), **(options.get("responses") or {})}
+        always = problems_of(400, 422, 431) if self.needed is None else problems_of(400, 401, 403, 422, 429, 431, 503)
+        options["responses"] = {**always, **(options.get("responses") or {})}
         self._kind: str | None = getattr(endpoint, COUNTED, None)
         super().__init__(path, endpoint, **options)
 

@@ -21,6 +21,12 @@ from app.schemas.users import User
 ALIASES = {"item_id": "course_id"}  # what the recommender field calls it
 
 
+FLAGS = {
+    **dict.fromkeys(("true", "yes", "1", "t", "y", "on"), True),
+    **dict.fromkeys(("false", "no", "0", "f", "n", "off"), False),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class CellType:
     """How a value is read from a cell that is not empty, and written to one."""
@@ -73,10 +79,21 @@ def _write_labels(labels: Sequence[str]) -> str:
     return "|".join(labels) if plain else _write_json(labels)
 
 
+def _read_number(cell: str) -> Any:
+    try:
+        return float(cell)
+    except ValueError:
+        return cell
+
+
+def _read_flag(cell: str) -> Any:
+    return FLAGS.get(cell.strip().lower(), cell)
+
+
 def _read_numbers(cell: str) -> Any:
     if cell.lstrip().startswith("["):
         return _read_json(cell)
-    return [part for part in re.split(r"[|\s]+", cell) if part]
+    return [_read_number(part) for part in re.split(r"[|\s]+", cell) if part]
 
 
 def _write_numbers(numbers: Sequence[float]) -> str:
@@ -89,7 +106,7 @@ def _read_interests(cell: str) -> Any:
     interests: dict[str, Any] = {}
     for part in _read_labels(cell):
         tag, colon, weight = part.rpartition(":")
-        interests[tag if colon else part] = weight if colon else 1.0
+        interests[tag if colon else part] = _read_number(weight) if colon else 1.0
     return interests
 
 
@@ -110,8 +127,8 @@ def _as_is(cell: str) -> str:
 
 WORD = CellType(_as_is, str)  # ids and other text that is never empty
 TEXT = CellType(_read_text, _write_text)
-FLAG = CellType(_as_is, lambda flag: "true" if flag else "false")
-NUMBER = CellType(_as_is, repr)
+FLAG = CellType(_read_flag, lambda flag: "true" if flag else "false")
+NUMBER = CellType(_read_number, repr)
 TIME = CellType(_as_is, _write_time)
 LABELS = CellType(_read_labels, _write_labels)
 NUMBERS = CellType(_read_numbers, _write_numbers)

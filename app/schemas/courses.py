@@ -1,7 +1,5 @@
 """A course as callers send and receive it."""
 
-from datetime import datetime
-
 from pydantic import Field
 
 from app.schemas.fields import (
@@ -29,7 +27,7 @@ class CourseFields(Record):
     language: Label | None = None
     url: Title | None = None
     prerequisites: list[Id] = Field([], max_length=100, description="Ids of courses to complete before")
-    available: bool = Field(True, description="false: never recommended, nothing is forgotten")
+    available: bool = Field(True, strict=True, description="false: never recommended, nothing is forgotten")
     features: FeatureVector | None = Field(None, description="Content vector, all courses' of one length")
     attributes: Attributes = Field({}, description="Anything else, kept as given")
     published_at: UtcTime | None = None
@@ -45,8 +43,8 @@ class Course(CourseFields):
     """A course in a batch; the server's times are taken and ignored, so that an export can be sent back."""
 
     course_id: Id
-    created_at: datetime | None = Field(None, exclude=True, description="Ignored: the server's own")
-    updated_at: datetime | None = Field(None, exclude=True, description="Ignored: the server's own")
+    created_at: UtcTime | None = Field(None, exclude=True, description="Ignored: the server's own")
+    updated_at: UtcTime | None = Field(None, exclude=True, description="Ignored: the server's own")
 
 
 class StoredCourse(CourseFields, ServerTimes):

@@ -11,7 +11,6 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    FiniteFloat,
     StringConstraints,
 )
 from pydantic_core import PydanticCustomError
@@ -49,9 +48,12 @@ def _to_utc_milliseconds(value: datetime) -> datetime:
     return value - timedelta(microseconds=finer) if finer else value  # nearly always none, and copying is dear
 
 
-def _refuse_bool(value: Any) -> Any:
+def _check_time_kind(value: Any) -> Any:
+    """Pydantic would read true as a second after 1970, and large numbers as milliseconds."""
     if isinstance(value, bool):
         raise PydanticCustomError("datetime_type", "a time is an ISO-8601 string or epoch seconds")
+    if isinstance(value, int | float) and not 0 <= value < LATEST.timestamp():
+        raise PydanticCustomError("time_out_of_range", "a time must lie between 1970 and 2100")
     return value
 
 
@@ -91,17 +93,42 @@ def _check_json(value: Mapping[str, Any]) -> Mapping[str, Any]:
     return value
 
 
-Id = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=MAX_ID_LENGTH), AfterValidator(_check_id)]
-Text = Annotated[str, StringConstraints(strict=True, max_length=MAX_TEXT_LENGTH), AfterValidator(_check_text)]
-Title = Annotated[str, StringConstraints(strict=True, max_length=MAX_TITLE_LENGTH), AfterValidator(_check_text)]
-Label = Annotated[
-    str, StringConstraints(strict=True, min_length=1, max_length=MAX_ID_LENGTH), AfterValidator(_check_text)
+# What JSON Schema cannot say of an id (all its characters are printable) is in the name of the format.
+_id_schema, _text_schema = (
+    Field(json_schema_extra={"format": "id"}),
+    Field(json_schema_extra={"pattern": "^[^\\u0000]*$"}),
+)
+
+Id = Annotated[
+    str, StringConstraints(strict=True, min_length=1, max_length=MAX_ID_LENGTH), AfterValidator(_check_id), _id_schema
 ]
+Text = Annotated[
+    str, StringConstraints(strict=True, max_length=MAX_TEXT_LENGTH), AfterValidator(_check_text), _text_schema
+]
+Title = Annotated[
+    str, StringConstraints(strict=True, max_length=MAX_TITLE_LENGTH), AfterValidator(_check_text), _text_schema
+]
+Label = Annotated[
+    str,
+    StringConstraints(strict=True, min_length=1, max_length=MAX_ID_LENGTH),
+    AfterValidator(_check_text),
+    _text_schema,
+]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]  # true is not 1, and "1" is no number
+EpochSeconds = Annotated[float, Field(ge=0, lt=LATEST.timestamp())]
 Labels = Annotated[list[Label], Field(max_length=MAX_LABELS)]
-Interests = Annotated[dict[Label, FiniteFloat], BeforeValidator(_weigh_interests), Field(max_length=MAX_INTERESTS)]
-FeatureVector = Annotated[list[FiniteFloat], Field(min_length=1, max_length=MAX_FEATURES)]
+Interests = Annotated[
+    dict[Label, Number],
+    BeforeValidator(_weigh_interests, json_schema_input_type=dict[Label, Number] | list[Label]),
+    Field(max_length=MAX_INTERESTS),
+]
+FeatureVector = Annotated[list[Number], Field(min_length=1, max_length=MAX_FEATURES)]
 Attributes = Annotated[dict[str, Any], AfterValidator(_check_json)]
-UtcTime = Annotated[datetime, BeforeValidator(_refuse_bool), AfterValidator(_to_utc_milliseconds)]
+UtcTime = Annotated[
+    datetime,
+    BeforeValidator(_check_time_kind, json_schema_input_type=datetime | EpochSeconds),
+    AfterValidator(_to_utc_milliseconds),
+]
 
 
 class Record(BaseModel):

@@ -2,9 +2,9 @@
 
 from datetime import UTC, datetime
 
-from pydantic import BaseModel, Field, FiniteFloat
+from pydantic import BaseModel, Field
 
-from app.schemas.fields import Id, Record, Text, UtcTime
+from app.schemas.fields import Id, Number, Record, Text, UtcTime
 
 
 def _now() -> datetime:
@@ -18,13 +18,13 @@ class Interaction(Record):
     user_id: Id
     course_id: Id
     type: Id = "enroll"
-    value: FiniteFloat | None = None
+    value: Number | None = None
     timestamp: UtcTime = Field(default_factory=_now, description="When it happened; default: now")
     recommendation_id: Id | None = Field(
         None, description="Of the list that it follows from; kept when a later row for the same key names none"
     )
     comment: Text | None = Field(None, description="Kept as given; a later row for the same key without one keeps it")
-    updated_at: datetime | None = Field(None, exclude=True, description="Ignored: the server's own")
+    updated_at: UtcTime | None = Field(None, exclude=True, description="Ignored: the server's own")
 
 
 class StoredInteraction(BaseModel):

@@ -13,7 +13,9 @@ class PageOf(BaseModel, Generic[Item]):
     """Some rows in order; ``next_cursor`` is null on the last page."""
 
     items: list[Item]
-    next_cursor: str | None = Field(None, description="Send it as `cursor` to get the next page")
+    next_cursor: str | None = Field(
+        None, description="Send it as `cursor` to get the next page", json_schema_extra={"format": "cursor"}
+    )
 
 
 def encode_cursor(after: str | None) -> str | None:

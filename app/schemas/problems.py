@@ -50,7 +50,7 @@ def problem(  # the members of RFC 9457, and ours
 
 
 DESCRIPTIONS = {
-    400: "The body could not be read",
+    400: "The request, or its body, could not be read",
     401: "The key is missing or not valid",
     403: "The key has not the scope that the call takes",
     404: "Not found",
@@ -59,6 +59,7 @@ DESCRIPTIONS = {
     415: "Unsupported content type",
     422: "A value is not what was wanted",
     429: "More requests a second than the key may make; try again after `Retry-After` seconds",
+    431: "The head of the request is too long; send options in a body",
     503: "The database is away for now; try again after `Retry-After` seconds",
 }
 

@@ -1,7 +1,7 @@
 """Recommendations as callers ask for and receive them."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field
 
@@ -13,7 +13,6 @@ MAX_OFFSET = 100_000
 MAX_CANDIDATES = 10_000  # courses of which alone a list may be asked for
 MAX_USERS = 1_000_000  # of a batch; their ids fill a body of the usual limit sooner
 
-Item = TypeVar("Item")
 Source = Literal["model", "fold_in", "content", "popular"]
 PercentOver = Literal["recommended", "candidates"]
 
@@ -23,8 +22,8 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-OneOrMore = Annotated[list[Item], BeforeValidator(_as_list)]
-Candidates = Annotated[list[Id], BeforeValidator(_as_list), Field(max_length=MAX_CANDIDATES)]
+OneOrMoreLabels = Annotated[list[Label], BeforeValidator(_as_list, json_schema_input_type=list[Label] | Label)]
+OneOrMoreIds = Annotated[list[Id], BeforeValidator(_as_list, json_schema_input_type=list[Id] | Id)]
 
 
 class PopularOptions(Record):
@@ -32,7 +31,7 @@ class PopularOptions(Record):
 
     n: int = Field(10, ge=1, le=MAX_N, description="Most courses in the list")
     offset: int = Field(0, ge=0, le=MAX_OFFSET, description="Courses of the ranking to pass over")
-    category: OneOrMore[Label] = Field(
+    category: OneOrMoreLabels = Field(
         [], max_length=100, description="Only courses in any of these", examples=[["Programming"]]
     )
 
@@ -40,18 +39,19 @@ class PopularOptions(Record):
 class RecommendationOptions(PopularOptions):
     """What a caller may wish; the same in the query of GET and in the body of POST."""
 
-    tag: OneOrMore[Label] = Field([], max_length=100, description="Only courses with any of these", examples=[["sql"]])
-    level: OneOrMore[Label] = Field(
+    tag: OneOrMoreLabels = Field([], max_length=100, description="Only courses with any of these", examples=[["sql"]])
+    level: OneOrMoreLabels = Field(
         [], max_length=100, description="Only courses of any of these levels", examples=[["beginner"]]
     )
-    language: OneOrMore[Label] = Field(
+    language: OneOrMoreLabels = Field(
         [], max_length=100, description="Only courses in any of these languages", examples=[["en"]]
     )
-    exclude: OneOrMore[Id] = Field(
-        [], max_length=1000, description="Ids of courses to leave out", examples=[["python"]]
-    )
-    include_only: Candidates | None = Field(
-        None, description="Ids of the only courses that may be listed", examples=[["statistics", "ml"]]
+    exclude: OneOrMoreIds = Field([], max_length=1000, description="Ids of courses to leave out", examples=[["python"]])
+    include_only: OneOrMoreIds | None = Field(
+        None,
+        max_length=MAX_CANDIDATES,
+        description="Ids of the only courses that may be listed",
+        examples=[["statistics", "ml"]],
     )
     exclude_seen: bool = Field(True, description="Leave out what the user has taken")
     prerequisites: Literal["ignore", "met"] = Field(

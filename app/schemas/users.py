@@ -1,10 +1,8 @@
 """A user as callers send and receive it."""
 
-from datetime import datetime
-
 from pydantic import Field
 
-from app.schemas.fields import Attributes, FeatureVector, Id, Interests, Record, ServerTimes
+from app.schemas.fields import Attributes, FeatureVector, Id, Interests, Record, ServerTimes, UtcTime
 
 
 class UserFields(Record):
@@ -25,8 +23,8 @@ class User(UserFields):
     """A user in a batch; the server's times are taken and ignored, so that an export can be sent back."""
 
     user_id: Id
-    created_at: datetime | None = Field(None, exclude=True, description="Ignored: the server's own")
-    updated_at: datetime | None = Field(None, exclude=True, description="Ignored: the server's own")
+    created_at: UtcTime | None = Field(None, exclude=True, description="Ignored: the server's own")
+    updated_at: UtcTime | None = Field(None, exclude=True, description="Ignored: the server's own")
 
 
 class StoredUser(UserFields, ServerTimes):

@@ -111,6 +111,8 @@ async def test_explanations_add_up(client: httpx.AsyncClient, model_id: str) -> 
             assert sum(abs(part["percent"]) for part in parts) == pytest.approx(100)
     assert all(item["because"] == [] for item in (await got(client, "/recommendations/who?explain=1"))["items"])
     assert "because" not in (await got(client, "/recommendations/ann"))["items"][0]
+    for user in ("ann", "eve", "who"):  # nothing to explain
+        assert (await got(client, f"/recommendations/{user}?explain=true&category=none"))["items"] == []
 
 
 async def test_the_record_of_each_course(client: httpx.AsyncClient, model_id: str) -> None:
@@ -230,6 +232,8 @@ async def test_a_batch_is_the_lists_one_by_one(client: httpx.AsyncClient, model_
             assert len(item["because"]) == len(same["because"])
     assert len({line["recommendation_id"] for line in lines}) == len(lines)
     assert (await client.post("/recommendations/batch", json={"user_ids": []})).text == ""
+    twice = await client.post("/recommendations/batch", json={"user_ids": ["new", "new", "new"]})
+    assert (twice.status_code, len(twice.text.splitlines())) == (200, 3)
 
 
 async def test_a_batch_that_is_strict_or_says_nothing(client: httpx.AsyncClient, model_id: str) -> None:

@@ -150,9 +150,9 @@ def test_cells_as_people_type_them(write: Write) -> None:
             "categories": ["maths", "physics"],
             "tags": ["a|b", "c"],
             "prerequisites": ["c0"],
-            "features": ["0.5", "1", "2", "-3e2"],
+            "features": [0.5, 1.0, 2.0, -300.0],
             "attributes": {"a": [1]},
-            "available": "no",
+            "available": False,
             "title": 'a "title"',
         },
     )
@@ -163,7 +163,7 @@ def test_cells_as_people_type_them(write: Write) -> None:
 
     rows = ["user_id,interests", "u1,maths:0.5|arts", 'u2,"{""a:b"": 2}"', 'u3,"[""x""]"']
     interests = [row["interests"] for _, row in read(write("u.csv", "\n".join(rows)), "users")]
-    assert interests == [{"maths": "0.5", "arts": 1.0}, {"a:b": 2}, ["x"]]
+    assert interests == [{"maths": 0.5, "arts": 1.0}, {"a:b": 2}, ["x"]]
 
 
 def test_a_cell_that_is_not_understood_is_named(write: Write) -> None:

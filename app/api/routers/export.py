@@ -13,6 +13,9 @@ from app.api.routing import Route, counted
 from app.schemas.problems import problem_responses
 
 router = APIRouter(prefix="/export", tags=["operations"], route_class=Route)
+NDJSON = "application/x-ndjson"
+ROW = {"anyOf": [{"$ref": f"#/components/schemas/Stored{kind}"} for kind in ("User", "Course", "Interaction")]}
+EXAMPLE = '{"user_id":"ada","course_id":"python","type":"complete"}\n'
 CHUNK_ROWS = 500  # lines sent at once
 
 
@@ -22,7 +25,7 @@ CHUNK_ROWS = 500  # lines sent at once
     summary="Export users, courses or interactions",
     response_class=StreamingResponse,
     responses={
-        200: {"content": {"application/x-ndjson": {"schema": {"type": "string"}}}, "description": "One row a line"},
+        200: {"content": {NDJSON: {"schema": ROW, "example": EXAMPLE}}, "description": "One row a line"},
         **problem_responses(),
     },
     openapi_extra=READ,

@@ -61,7 +61,6 @@ async def _respond(request: Request, name: str, policy: str) -> Response:
         "ETag": file.tag,
         "Cache-Control": "no-cache",  # an asked-again file is 304; a new release shows at once
         "Content-Security-Policy": policy,
-        "X-Content-Type-Options": "nosniff",
         "Referrer-Policy": "no-referrer",
         "Vary": "Accept-Encoding",
     }

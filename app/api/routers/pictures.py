@@ -165,7 +165,7 @@ async def get_picture(  # noqa: PLR0917 - the framework calls it by name
 
 def _respond(request: Request, picture: Picture) -> Response:
     tag = f'"{hashlib.blake2b(picture.content, digest_size=12).hexdigest()}"'
-    headers = {"ETag": tag, "Cache-Control": "private, no-cache", "X-Content-Type-Options": "nosniff"}
+    headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
     if picture.media_type == MEDIA_TYPES["svg"]:
         headers["Content-Security-Policy"] = SVG_POLICY
     if tag in request.headers.get("if-none-match", ""):

@@ -14,12 +14,20 @@ from app.schemas.problems import problem_responses
 from app.schemas.training import Run
 
 router = APIRouter(prefix="/training/runs", tags=["training"], route_class=Route)
+EVENT = {
+    "type": "object",
+    "properties": {
+        "event": {"const": "run"},
+        "data": {"type": "string", "contentMediaType": "application/json", "description": "A run"},
+    },
+    "required": ["event", "data"],
+}
 EVENTS: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "Events, until the run has ended",
         "content": {
             "text/event-stream": {
-                "schema": {"type": "string"},
+                "schema": EVENT,
                 "example": 'event: run\ndata: {"run_id":"r-000014","status":"running","losses":[4.21]}\n\n',
             }
         },
