@@ -34,7 +34,7 @@ KINDS = (*USER_KINDS, CourseChanged, CurrentModelChanged)
 class Live:
     """The current model and catalogue, and how well they are kept up; ``run`` does the keeping."""
 
-    def __init__(self, db: Database, cache: Path, metrics: Metrics) -> None:
+    def __init__(self, db: Database, cache: Path, metrics: Metrics, *, timeout_seconds: float = 2.0) -> None:
         self._db, self._cache, self._metrics = db, cache, metrics
         self._models = ModelStore(db)
         self.profiles = Profiles(UserStore(db))
@@ -45,6 +45,8 @@ class Live:
         self._model_problem: str | None = None
         self._problem: str | None = "starting"
         self._heard = time.monotonic()
+        self._polled: float | None = None  # when the stream last answered; None: it is not followed
+        self._silence_seconds = 0.6 * timeout_seconds  # an idle stream answers every half second
         self.changed_at: float | None = None  # when data was last heard to have changed, seconds since 1970
         self.ready = asyncio.Event()
         self.settled = asyncio.Event()  # ready, or it is known why not
@@ -74,6 +76,11 @@ class Live:
             "change_stream": "ok" if lag < SILENCE_SECONDS else f"{lag:.0f} s behind what other processes wrote",
             "model": self._model_problem or "ok",
         }
+
+    def database_gone(self) -> bool:
+        """Whether the database is known not to answer; noticed before ``timeout_seconds`` are over."""
+        silent = self._polled is not None and time.monotonic() - self._polled > self._silence_seconds
+        return silent or self._problem is not None
 
     def lag_seconds(self) -> float:
         """How old what is known of other processes' writes may be."""
@@ -115,9 +122,13 @@ class Live:
             self._current = current
         finally:
             self._beginning = None
-        async with contextlib.aclosing(follow(self._db, position, kinds=KINDS)) as batches:
-            async for batch in batches:
-                await self._take(batch, current)
+        try:
+            async with contextlib.aclosing(follow(self._db, position, kinds=KINDS)) as batches:
+                async for batch in batches:
+                    self._polled = time.monotonic()
+                    await self._take(batch, current)
+        finally:
+            self._polled = None
 
     async def _take(self, batch: ChangeBatch, current: CurrentIndex) -> None:
         if not batch.connected:
