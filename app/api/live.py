@@ -51,6 +51,8 @@ class Live:
         self.ready = asyncio.Event()
         self.settled = asyncio.Event()  # ready, or it is known why not
         metrics.change_stream_lag.set_function(self.lag_seconds)
+        metrics.database_up.set_function(lambda: float(not self.database_gone()))
+        metrics.overlay_users.set_function(self._overlay_users)
 
     # --- asked by requests
 
@@ -81,6 +83,10 @@ class Live:
         """Whether the database is known not to answer; noticed before ``timeout_seconds`` are over."""
         silent = self._polled is not None and time.monotonic() - self._polled > self._silence_seconds
         return silent or self._problem is not None
+
+    def _overlay_users(self) -> float:
+        model = None if self._current is None else self._current.model
+        return 0.0 if model is None else float(len(model.overlay.touched_users()))
 
     def lag_seconds(self) -> float:
         """How old what is known of other processes' writes may be."""
@@ -195,6 +201,8 @@ class Live:
         self._metrics.model.labels(model_id).set(1)
         self._tried.set()
         log.info("model %s is served, %.2f s after it was heard of", model_id, time.monotonic() - began)
+        with contextlib.suppress(*UNAVAILABLE_ERRORS, UnknownModelError):
+            self._metrics.model_created.set((await self._models.get(model_id)).created_at.timestamp())
 
     def _note_model_problem(self, model_id: str, error: Exception) -> None:
         self._model_problem = f"model {model_id} cannot be served: {error}"
