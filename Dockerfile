@@ -37,7 +37,8 @@ COPY --from=build-worker /opt/coursegraph /opt/coursegraph
 USER 10001
 HEALTHCHECK --interval=15s --timeout=5s --start-period=30s --retries=3 \
     CMD ["python", "-c", "import os, sys, time; sys.exit(time.time() - os.stat('/tmp/alive').st_mtime > 30)"]
-CMD ["coursegraph", "work", "--alive-file", "/tmp/alive"]
+# Metrics for this project's own network; docker-compose.yml publishes the port nowhere.
+CMD ["coursegraph", "work", "--alive-file", "/tmp/alive", "--metrics-host", "0.0.0.0", "--metrics-port", "9100"]
 
 
 FROM base AS api

@@ -167,12 +167,36 @@ def services() -> dict[str, Any]:
 def test_the_compose_file_follows_the_specification() -> None:
     compose = compose_spec.PyOptions(apply_merge=True).from_yaml(COMPOSE.read_text())
     compose.validate()
-    assert set(compose.service_names()) == {"mongo", "api", "worker"}
+    assert set(compose.service_names()) == {"mongo", "api", "worker", "prometheus", "grafana"}
 
 
 def test_only_this_machine_reaches_the_service(services: dict[str, Any]) -> None:
     ports = {name: service.get("ports", []) for name, service in services.items()}
-    assert ports == {"mongo": [], "api": ["127.0.0.1:8000:8000"], "worker": []}
+    assert ports == {
+        "mongo": [],
+        "api": ["127.0.0.1:8000:8000"],
+        "worker": [],
+        "prometheus": ["127.0.0.1:9090:9090"],
+        "grafana": ["127.0.0.1:3000:3000"],
+    }
+
+
+def test_monitoring_is_asked_for_and_its_files_are_there(services: dict[str, Any]) -> None:
+    assert {name for name, service in services.items() if service.get("profiles") == ["monitoring"]} == {
+        "prometheus",
+        "grafana",
+    }
+    for name in ("prometheus", "grafana"):
+        assert re.fullmatch(r"[a-z]+/[a-z]+:v?\d+\.\d+\.\d+", services[name]["image"])
+        for volume in services[name]["volumes"]:
+            source = volume.split(":")[0]
+            assert not source.startswith("./") or (ROOT / source).is_file(), source
+    jobs = {
+        job["job_name"]: job
+        for job in yaml.safe_load((ROOT / "scripts/monitoring/prometheus.yml").read_text())["scrape_configs"]
+    }
+    assert {job["dns_sd_configs"][0]["names"][0] for job in jobs.values()} == {"api", "worker"}
+    assert f'"--metrics-port", "{jobs["coursegraph-worker"]["dns_sd_configs"][0]["port"]}"' in DOCKERFILE.read_text()
 
 
 def test_containers_start_again_and_wait_for_the_database(services: dict[str, Any]) -> None:

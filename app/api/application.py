@@ -113,7 +113,7 @@ def _lifespan(
             app_name="coursegraph-api",
         ) as db:
             uncounted = [name for name, weight in settings.interaction_weights.items() if weight <= 0]
-            live = Live(db, settings.cache_dir, metrics)
+            live = Live(db, settings.cache_dir, metrics, timeout_seconds=settings.database_timeout_seconds)
             recommender = Recommender(live, InteractionStore(db), UserStore(db), uncounted)
             shown = Shown(ModelStore(db))
             admin_key = None if settings.admin_key is None else settings.admin_key.get_secret_value()

@@ -35,7 +35,7 @@ KINDS = (*USER_KINDS, CourseChanged, CurrentModelChanged)
 class Live:
     """The current model and catalogue, and how well they are kept up; ``run`` does the keeping."""
 
-    def __init__(self, db: Database, cache: Path, metrics: Metrics) -> None:
+    def __init__(self, db: Database, cache: Path, metrics: Metrics, *, timeout_seconds: float = 2.0) -> None:
         self._db, self._cache, self._metrics = db, cache, metrics
         self._models = ModelStore(db)
         self.profiles = Profiles(UserStore(db))
@@ -46,10 +46,14 @@ class Live:
         self._model_problem: str | None = None
         self._problem: str | None = "starting"
         self._heard = time.monotonic()
+        self._polled: float | None = None  # when the stream last answered; None: it is not followed
+        self._silence_seconds = 0.6 * timeout_seconds  # an idle stream answers every half second
         self.changed_at: float | None = None  # when data was last heard to have changed, seconds since 1970
         self.ready = asyncio.Event()
         self.settled = asyncio.Event()  # ready, or it is known why not
         metrics.change_stream_lag.set_function(self.lag_seconds)
+        metrics.database_up.set_function(lambda: float(not self.database_gone()))
+        metrics.overlay_users.set_function(self._overlay_users)
 
     # --- asked by requests
 
@@ -75,6 +79,15 @@ class Live:
             "change_stream": "ok" if lag < SILENCE_SECONDS else f"{lag:.0f} s behind what other processes wrote",
             "model": self._model_problem or "ok",
         }
+
+    def database_gone(self) -> bool:
+        """Whether the database is known not to answer; noticed before ``timeout_seconds`` are over."""
+        silent = self._polled is not None and time.monotonic() - self._polled > self._silence_seconds
+        return silent or self._problem is not None
+
+    def _overlay_users(self) -> float:
+        model = None if self._current is None else self._current.model
+        return 0.0 if model is None else float(len(model.overlay.touched_users()))
 
     def lag_seconds(self) -> float:
         """How old what is known of other processes' writes may be."""
@@ -116,9 +129,13 @@ class Live:
             self._current = current
         finally:
             self._beginning = None
-        async with contextlib.aclosing(follow(self._db, position, kinds=KINDS)) as batches:
-            async for batch in batches:
-                await self._take(batch, current)
+        try:
+            async with contextlib.aclosing(follow(self._db, position, kinds=KINDS)) as batches:
+                async for batch in batches:
+                    self._polled = time.monotonic()
+                    await self._take(batch, current)
+        finally:
+            self._polled = None
 
     async def _take(self, batch: ChangeBatch, current: CurrentIndex) -> None:
         if not batch.connected:
@@ -186,6 +203,8 @@ class Live:
         self._tried.set()
         settle()
         log.info("model %s is served, %.2f s after it was heard of", model_id, time.monotonic() - began)
+        with contextlib.suppress(*UNAVAILABLE_ERRORS, UnknownModelError):
+            self._metrics.model_created.set((await self._models.get(model_id)).created_at.timestamp())
 
     def _note_model_problem(self, model_id: str, error: Exception) -> None:
         self._model_problem = f"model {model_id} cannot be served: {error}"

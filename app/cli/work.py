@@ -6,8 +6,10 @@ from pathlib import Path
 
 import click
 
+from app.errors import ListenError
 from app.settings import Settings, load_settings
 from app.telemetry.logging import configure_logging
+from app.telemetry.metrics import WorkerMetrics
 
 ALIVE_SECONDS = 5.0  # between two touches of the file that a health check looks at
 
@@ -18,17 +20,25 @@ ALIVE_SECONDS = 5.0  # between two touches of the file that a health check looks
     type=click.Path(dir_okay=False, path_type=Path),
     help=f"Touch this file every {ALIVE_SECONDS:g} s for as long as the worker works, for health checks.",
 )
-def work_command(alive_file: Path | None) -> None:
+@click.option("--metrics-port", type=click.IntRange(1, 65535), help="Answer Prometheus on this port.")
+@click.option("--metrics-host", default="127.0.0.1", show_default=True, help="Address for --metrics-port.")
+def work_command(alive_file: Path | None, metrics_port: int | None, metrics_host: str) -> None:
     """Retrain when enough changed, when enough time passed, and when asked.  Needs MONGODB_URI.
 
     Any number of workers may run; one trains and the others wait to take over.
     """
     settings = load_settings()
     configure_logging(settings.log_level, settings.log_format)
-    asyncio.run(_work(settings, alive_file))
+    metrics = WorkerMetrics()
+    if metrics_port is not None:
+        try:
+            metrics.serve(metrics_host, metrics_port)
+        except OSError as error:
+            raise ListenError(metrics_host, metrics_port, error.strerror or str(error)) from None
+    asyncio.run(_work(settings, alive_file, metrics))
 
 
-async def _work(settings: Settings, alive_file: Path | None) -> None:
+async def _work(settings: Settings, alive_file: Path | None, metrics: WorkerMetrics) -> None:
     alive = None if alive_file is None else asyncio.create_task(_touch(alive_file))
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -43,7 +53,7 @@ async def _work(settings: Settings, alive_file: Path | None) -> None:
 
     from app.worker.loop import run_worker  # noqa: PLC0415 - brings torch: seconds in which a signal may come
 
-    await run_worker(settings, stop=stop)
+    await run_worker(settings, stop=stop, metrics=metrics)
     if alive is not None:
         alive.cancel()
 

@@ -8,6 +8,7 @@ from pymongo.errors import DuplicateKeyError
 
 from app.domain.api_keys import KeyScope, StoredKey, make_key
 from app.errors import UnknownKeyError
+from app.store.bulk import translated
 from app.store.client import Database, Document
 
 
@@ -56,10 +57,11 @@ class KeyStore:
     async def note_use(self, used: Mapping[str, datetime]) -> None:
         """When each of these keys was last used."""
         if used:
-            await self._keys.bulk_write(
-                [UpdateOne({"_id": key_id}, {"$max": {"last_used_at": at}}) for key_id, at in used.items()],
-                ordered=False,
-            )
+            with translated():
+                await self._keys.bulk_write(
+                    [UpdateOne({"_id": key_id}, {"$max": {"last_used_at": at}}) for key_id, at in used.items()],
+                    ordered=False,
+                )
 
     async def _valid(self, key_id: str) -> StoredKey:
         document = await self._keys.find_one({"_id": key_id})

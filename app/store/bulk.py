@@ -42,7 +42,7 @@ async def _insert(documents: Sequence[Document], collection: Collection, session
     if not documents:
         return []
     try:
-        with _translated():
+        with translated():
             await collection.insert_many(documents, ordered=False, session=session)
     except BulkWriteError as error:
         failures = error.details["writeErrors"]
@@ -56,13 +56,13 @@ async def update_each(collection: Collection, updates: Sequence[UpdateOne], sess
     """Run the updates in any order; gives how many documents were inserted (upserts) and how many were updated."""
     if not updates:
         return 0, 0
-    with _translated():
+    with translated():
         result = await collection.bulk_write(updates, ordered=False, session=session)
     return result.upserted_count, result.matched_count
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def translated() -> Iterator[None]:
     """A bulk write that a server's state change broke off is reported like a single one: as AutoReconnect."""
     try:
         yield

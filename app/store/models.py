@@ -19,6 +19,7 @@ from pymongo.operations import UpdateOne
 from app.domain.lists import recommendation_prefix
 from app.errors import LeaseLostError, UnknownModelError
 from app.schemas.models import ClickThrough, ModelSummary
+from app.store.bulk import translated
 from app.store.client import Database, Document, Session
 from app.store.lease import KEY as LEASE
 from app.store.lease import POINTER, touch_lease
@@ -64,7 +65,8 @@ class ModelStore:
         """Add to the numbers of lists that models answered; those that are gone are passed over."""
         updates = [UpdateOne({"_id": _number(model_id)}, {"$inc": {"lists": n}}) for model_id, n in counts.items()]
         if updates:
-            await self._models.bulk_write(updates, ordered=False)
+            with translated():
+                await self._models.bulk_write(updates, ordered=False)
 
     async def click_through(self, model_id: str) -> ClickThrough:
         """What became of its lists.  Raises UnknownModelError."""

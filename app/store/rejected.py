@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from app.schemas.reports import Kind, NotedRow, RejectedRow
+from app.store.bulk import translated
 from app.store.client import Database, Document
 from app.store.records import utc_now
 
@@ -19,7 +20,8 @@ class RejectedStore:
     async def note(self, kind: Kind, rows: Sequence[RejectedRow]) -> None:
         """Keep the first rejected rows of a batch, and let go of the oldest that are kept."""
         at = utc_now()
-        await self._rows.insert_many([{"at": at, "kind": kind, **row.model_dump()} for row in rows[:NOTED]])
+        with translated():
+            await self._rows.insert_many([{"at": at, "kind": kind, **row.model_dump()} for row in rows[:NOTED]])
         oldest = await self._rows.find({}, {"_id": 1}).sort("_id", -1).skip(KEPT).limit(1).to_list(None)
         if oldest:
             await self._rows.delete_many({"_id": {"$lte": oldest[0]["_id"]}})

@@ -4,7 +4,15 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from itertools import accumulate
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, GCCollector, ProcessCollector
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    ProcessCollector,
+    start_http_server,
+)
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
@@ -78,6 +86,19 @@ class Metrics:
         self.model_failures = Counter(
             "coursegraph_model_load_failures", "Models that could not be loaded", registry=self.registry
         )
+        self.model_created = Gauge(
+            "coursegraph_served_model_created_timestamp_seconds",
+            "When the model that is served was made, seconds since 1970; 0: there is none",
+            registry=self.registry,
+        )
+        self.overlay_users = Gauge(
+            "coursegraph_overlay_users",
+            "Users of whom something changed since the snapshot of the model that is served",
+            registry=self.registry,
+        )
+        self.database_up = Gauge(
+            "coursegraph_database_up", "1 while the database answers this process", registry=self.registry
+        )
         self.change_stream_lag = Gauge(
             "coursegraph_change_stream_lag_seconds",
             "Seconds since the change stream was last heard of: how old the live overlay may be",
@@ -110,3 +131,48 @@ class Metrics:
     def render(self) -> bytes:
         """All of it in Prometheus' text format."""
         return generate_latest(self.registry)
+
+
+# Seconds of a training run: a toy takes one, a million interactions minutes.
+_RUN_BUCKETS = (1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)
+
+
+class WorkerMetrics:
+    """The metrics of one worker process."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+        self.leads = Gauge("coursegraph_lease_held", "1 while this worker holds the lease", registry=self.registry)
+        self.fence = Gauge("coursegraph_lease_fence", "Fence of its last lease", registry=self.registry)
+        self.waiting = Gauge(
+            "coursegraph_training_waiting_changes",
+            "Changes since the last snapshot, as the holder of the lease counts them",
+            registry=self.registry,
+        )
+        self._runs = Counter(
+            "coursegraph_training_runs", "Training runs that ended, by how", ("status",), registry=self.registry
+        )
+        self._durations = Histogram(
+            "coursegraph_training_run_duration_seconds",
+            "From the start of a run to its end",
+            buckets=_RUN_BUCKETS,
+            registry=self.registry,
+        )
+        self.last_success = Gauge(
+            "coursegraph_training_last_success_timestamp_seconds",
+            "When this worker last published a model, seconds since 1970; 0: never",
+            registry=self.registry,
+        )
+
+    def count_run(self, status: str, seconds: float) -> None:
+        """A run ended."""
+        self._runs.labels(status).inc()
+        self._durations.observe(seconds)
+        if status == "succeeded":
+            self.last_success.set_to_current_time()
+
+    def serve(self, host: str, port: int) -> None:
+        """Answer Prometheus in a thread of its own, to the end of the process.  Raises OSError."""
+        start_http_server(port, host, self.registry)

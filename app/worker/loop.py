@@ -19,6 +19,7 @@ from app.store.client import UNAVAILABLE_ERRORS, Database, cluster_time, open_da
 from app.store.interactions import InteractionStore
 from app.store.lease import RENEWALS, Lease
 from app.store.runs import RunStore
+from app.telemetry.metrics import WorkerMetrics
 from app.training.config import TrainingConfig
 from app.worker.cycle import Cycle, Recipe, persistently
 from app.worker.plan import Rhythm
@@ -30,9 +31,9 @@ POLL_SECONDS = 5.0  # a queued run is told by the change stream; this is for whe
 WATCHED = (InteractionChanged, CourseChanged, UserChanged, RunChanged)
 
 
-async def run_worker(settings: Settings, *, stop: asyncio.Event) -> None:
+async def run_worker(settings: Settings, *, stop: asyncio.Event, metrics: WorkerMetrics | None = None) -> None:
     """Work until ``stop`` is set.  Raises SettingError without MONGODB_URI, and what ``prepare_database`` raises."""
-    recipe = recipe_from(settings)
+    recipe, metrics = recipe_from(settings), metrics or WorkerMetrics()
     async with open_database(
         recipe.mongodb_uri,
         recipe.mongodb_database,
@@ -46,7 +47,9 @@ async def run_worker(settings: Settings, *, stop: asyncio.Event) -> None:
                 fence = await lease.acquire()
                 if fence is not None:
                     log.info("this worker holds the lease with fence %d", fence)
-                    await _lead(Leader(db, recipe, fence, policy_from(settings)), lease, stop)
+                    metrics.fence.set(fence)
+                    with metrics.leads.track_inprogress():
+                        await _lead(Leader(db, recipe, fence, policy_from(settings), metrics), lease, stop)
             except LeaseLostError as error:
                 log.warning("%s", error)
             except UNAVAILABLE_ERRORS as error:
@@ -68,13 +71,14 @@ async def _lead(leader: "Leader", lease: Lease, stop: asyncio.Event) -> None:
 class Leader:
     """What the holder of the lease does."""
 
-    def __init__(self, db: Database, recipe: Recipe, fence: int, policy: Policy) -> None:
-        self._db, self._fence = db, fence
+    def __init__(self, db: Database, recipe: Recipe, fence: int, policy: Policy, metrics: WorkerMetrics) -> None:
+        self._db, self._fence, self._metrics = db, fence, metrics
         self._runs = RunStore(db)
         self._cycle = Cycle(db, recipe, fence)
         self._config = recipe.config.as_dict()
         self._schedule = Schedule(policy, now=time.monotonic())
         self._wake = asyncio.Event()
+        metrics.waiting.set_function(lambda: float(self._schedule.changes))
 
     async def watch(self) -> None:
         """Count what changed since the last snapshot, and wake ``work`` up."""
@@ -113,8 +117,13 @@ class Leader:
             if run is None:
                 await self._sleep()
                 continue
-            await self._cycle.run(run, on_snapshot=lambda: self._schedule.snapshot_taken(now=time.monotonic()))
+            started = time.monotonic()
+            outcome = await self._cycle.run(run, on_snapshot=self._snapshot_taken)
+            self._metrics.count_run("cancelled" if outcome is None else outcome.status, time.monotonic() - started)
             self._schedule.ended(now=time.monotonic())
+
+    def _snapshot_taken(self) -> None:
+        self._schedule.snapshot_taken(now=time.monotonic())
 
     async def _queue_if_due(self) -> Run | None:
         schedule = self._schedule

@@ -146,13 +146,14 @@ class Reader(Caller):
         user = self.rng.choice(users[-200:])
         with self.ledger.lock:
             now = time.monotonic()
-            taken = {course: now - at for course, at in self.ledger.taken[user].items() if now - at > PROMISED_SECONDS}
+            before = self.ledger.taken.get(user, {})
+            taken = {course: now - at for course, at in before.items() if now - at > PROMISED_SECONDS}
         answer = self.call("recommend", "GET", f"/recommendations/{user}", params={"n": 100})
         if answer is None or answer.status_code != 200:
             return
         self.ledger.reads += 1
         listed = {item["course_id"] for item in answer.json()["items"]}
-        if listed & taken.keys():
+        if listed & taken.keys() and self.ledger.taken.get(user) is before:  # not erased meanwhile
             ages = sorted(round(taken[course], 1) for course in listed & taken.keys())
             at = time.strftime("%H:%M:%S")
             with self.ledger.lock:

@@ -205,6 +205,8 @@ async def test_metrics_count_requests_by_route(client: httpx.AsyncClient) -> Non
     assert 'coursegraph_http_requests_total{method="GET",route="/users/{user_id}",status="404"} 2.0' in text
     assert 'route="unmatched",status="404"} 1.0' in text
     assert "coursegraph_change_stream_lag_seconds" in text
+    assert "coursegraph_database_up 1.0" in text
+    assert "coursegraph_overlay_users 0.0" in text
     await client.post("/users", json=[{"user_id": "a"}, {}])
     text = (await client.get("/metrics")).text
     assert 'coursegraph_rows_total{kind="users",outcome="rejected"} 1.0' in text

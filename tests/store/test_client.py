@@ -9,6 +9,7 @@ import pytest
 from bson import Timestamp
 
 from app.errors import NotReplicaSetError, SchemaVersionError
+from app.schemas.reports import RejectedRow
 from app.store.client import (
     INDEXES,
     SCHEMA_VERSION,
@@ -22,6 +23,7 @@ from app.store.client import (
 )
 from app.store.embedded import EmbeddedMongod
 from app.store.mongod import find_mongod
+from app.store.rejected import RejectedStore
 
 
 async def test_preparing_is_safe_to_repeat_and_to_do_at_once(database: Database) -> None:
@@ -121,10 +123,15 @@ async def test_a_write_that_a_majority_did_not_confirm_counts_as_unavailable(tmp
     try:
         async with open_database(mongod.start(), "failing", timeout_seconds=2.0, app_name="tests") as db:
             await prepare_database(db)
-            refused = {"failCommands": ["update"], "writeConcernError": {"code": 91, "errmsg": "shutting down"}}
+            refused = {
+                "failCommands": ["update", "insert"],
+                "writeConcernError": {"code": 91, "errmsg": "shutting down"},
+            }
             point = {"configureFailPoint": "failCommand", "mode": "alwaysOn", "data": refused}
             await db.client.admin.command(point)
             with pytest.raises(UNAVAILABLE_ERRORS):
                 await db["settings"].update_one({"_id": "lease"}, {"$set": {"holder": None}}, upsert=True)
+            with pytest.raises(UNAVAILABLE_ERRORS):
+                await RejectedStore(db).note("users", [RejectedRow(index=0, id=None, type="x", detail="y")])
     finally:
         mongod.stop()

@@ -1,0 +1,112 @@
+"""The database is dead: who needs it is told so at once, and recommendations go on."""
+
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import httpx
+import pytest
+
+from app.cli.client import Client, await_model, follow_run, request_run
+from app.store.embedded import EmbeddedMongod
+from scripts.faults.proxy import Proxy
+from tests.support.up import Up
+
+HOW = ("killed", "hangs", "silent")
+SECONDS = 2.0  # in which a 503 must be there
+
+
+@dataclass
+class World:
+    """A service, its database, and the network between them."""
+
+    url: str
+    mongod: EmbeddedMongod
+    proxy: Proxy
+
+    def break_off(self, how: str) -> None:
+        """Let the database be dead."""
+        assert self.mongod.process is not None
+        if how == "killed":
+            self.mongod.process.kill()
+            self.mongod.process.wait()
+        elif how == "hangs":
+            self.mongod.process.send_signal(signal.SIGSTOP)
+        else:
+            self.proxy.set("silent")
+
+    def mend(self, how: str) -> None:
+        """Let it live again."""
+        assert self.mongod.process is not None
+        if how == "killed":
+            self.mongod.start()
+        elif how == "hangs":
+            self.mongod.process.send_signal(signal.SIGCONT)
+        else:
+            self.proxy.set("pass")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    folder = tmp_path_factory.mktemp("outage")
+    mongod = EmbeddedMongod(folder / "mongod")
+    port = int(mongod.start().split(":")[2].split("/")[0])
+    proxy = Proxy(port)
+    environment = {
+        "MONGODB_URI": f"mongodb://127.0.0.1:{proxy.port}/?directConnection=true",
+        "COURSEGRAPH_AUTO_TRAIN": "false",
+        "COURSEGRAPH_EPOCHS": "3",
+        "COURSEGRAPH_TIME_BUDGET_SECONDS": "0",
+        "COURSEGRAPH_CACHE_DIR": str(folder / "cache"),
+    }
+    try:
+        with Up(folder / "up", environment=environment) as up:
+            with Client(up.url) as client:
+                rows = [{"user_id": f"{how}-{row % 7}", "course_id": f"c{row}"} for how in HOW for row in range(30)]
+                client.post("/interactions", rows)
+                (*_, ended) = follow_run(client, request_run(client))
+                assert ended["status"] == "succeeded", ended
+                await_model(client, ended["model_id"], "hangs-1")
+            yield World(up.url, mongod, proxy)
+    finally:
+        mongod.stop(timeout_seconds=0)
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_a_dead_database_is_told_within_two_seconds_and_lists_go_on(world: World, how: str) -> None:
+    rows = [{"user_id": f"{how}-{row % 7}", "course_id": f"c{row}"} for row in range(30)]
+    with httpx.Client(base_url=world.url, timeout=20) as client:
+        assert client.post("/interactions", json=rows).json()["accepted"] == 30
+
+        def timed(method: str, path: str, **options: object) -> tuple[int, float]:
+            started = time.monotonic()
+            status = client.request(method, path, **options).status_code  # type: ignore[arg-type]
+            return status, time.monotonic() - started
+
+        world.break_off(how)
+        try:
+            began = time.monotonic()
+            told, lists = [], []
+            with ThreadPoolExecutor(8) as pool:
+                while time.monotonic() - began < 6:
+                    asked = [
+                        pool.submit(timed, "GET", f"/users/{how}-1"),
+                        pool.submit(timed, "POST", "/interactions", json=rows),
+                        pool.submit(timed, "DELETE", f"/users/{how}-2"),
+                    ]
+                    listed = [pool.submit(timed, "GET", f"/recommendations/{how}-{number}") for number in range(4)]
+                    told += [one.result() for one in asked]
+                    lists += [one.result() for one in listed]
+            assert {status for status, _ in told} == {503}
+            assert {status for status, _ in lists} == {200}
+            assert max(seconds for _, seconds in told) <= SECONDS
+            assert max(seconds for _, seconds in lists) < 1.0
+        finally:
+            world.mend(how)
+        deadline = time.monotonic() + 30
+        while client.post("/interactions", json=rows).status_code != 200:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert len(client.get(f"/users/{how}-1/interactions").json()["items"]) >= 4
