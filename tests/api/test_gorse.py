@@ -192,6 +192,10 @@ async def test_ids_and_categories_as_they_stand_in_paths(client: httpx.AsyncClie
         ("GET", "/recommend/u?n=ten", b"", "query.n has value 'ten'"),
         ("GET", "/recommend/u?n=-1", b"", "query.n has value '-1'"),
         ("GET", "/recommend/u?write-back-type=read&write-back-delay=soon", b"", "wanted a duration such as 10m"),
+        ("GET", "/recommend/u?write-back-type=read&write-back-delay=1e9h", b"", "wanted a duration such as 10m"),
+        ("GET", f"/recommend/u?write-back-delay={'9' * 400}h", b"", "query.write-back-delay has value"),
+        ("GET", "/recommend/u?write-back-type=a/b", b"", "query.write-back-type has value 'a/b'"),
+        ("GET", f"/recommend/u?category={'x' * 129}", b"", "query.category.0 has value"),
         ("GET", "/items?n=0", b"", "query.n has value '0'"),
         ("GET", "/items?cursor=%21", b"", "query.cursor has value '!'"),
         ("GET", f"/user/{'x' * 129}", b"", "path.user_id has value"),
@@ -265,6 +269,22 @@ async def test_our_api_has_all_of_it(client: httpx.AsyncClient) -> None:
     await ok(client, "PATCH", "/item/i", json={"IsHidden": True, "Labels": {"tags": ["sql"], "features": [1, 2]}})
     course = (await client.get("/courses/i")).json()
     assert (course["available"], course["tags"], course["features"]) == (False, ["sql"], [1.0, 2.0])
+
+
+async def test_rows_and_lists_are_counted(client: httpx.AsyncClient) -> None:
+    await ok(client, "POST", "/items", json=[{"ItemId": "i"}, {"ItemId": "j"}])
+    await ok(client, "POST", "/feedback", json=[like("u", "i")] * 3)
+    await ok(client, "GET", "/recommend/u")
+    lines = (await client.get("/metrics")).text.splitlines()
+    counts = {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")}
+    (rows,) = {
+        name.partition("{")[0]
+        for name in counts
+        if name.endswith('{kind="courses",outcome="accepted"}') and "_total" in name
+    }
+    assert counts[f'{rows}{{kind="courses",outcome="accepted"}}'] == 2
+    assert counts[f'{rows}{{kind="interactions",outcome="accepted"}}'] == 3
+    assert [value for name, value in counts.items() if "recommendations_total" in name and "popular" in name] == [1]
 
 
 async def test_pages_hold_everything_once(client: httpx.AsyncClient) -> None:
@@ -381,6 +401,8 @@ async def test_a_session_counts_what_weighs_and_leaves_all_of_it_out(client: htt
     listed = [{"Id": item["course_id"], "Score": item["score"]} for item in wanted["items"]]
     assert len(listed) == 10
     assert await ok(client, "POST", "/session/recommend?n=20", json=rows) == listed
+    bare = [{"ItemId": row["ItemId"], "FeedbackType": row["FeedbackType"], "UserId": ""} for row in rows]
+    assert await ok(client, "POST", "/session/recommend?n=20", json=bare) == listed
     even = [one for one in listed if int(one["Id"][1:]) % 2 == 0]
     assert await ok(client, "POST", "/session/recommend/even?n=3&offset=1", json=rows) == even[1:4]
     assert (await client.get("/users/x")).status_code == 404  # nothing of it is kept
@@ -464,3 +486,22 @@ async def test_where_no_key_is_needed_any_is_taken(client: httpx.AsyncClient) ->
         assert await ok(client, "GET", "/items", headers={"X-API-Key": key}) == {"Cursor": "", "Items": []}
     answer = await client.get("/api/items", headers={"X-API-Key": "api_key", "Origin": "https://elsewhere.example"})
     assert answer.status_code == 401  # a page of another host is still not let in
+
+
+async def test_a_quota_that_is_reached_is_said(settings: Settings) -> None:
+    async with api(settings.model_copy(update={"max_users": 1, "max_courses": 1})) as client:
+        assert await ok(client, "POST", "/user", json={"UserId": "u"}) == {"RowAffected": 1}
+        for path, body in (("/user", {"UserId": "v"}), ("/users", [{"UserId": "v"}]), ("/feedback", [like("v", "i")])):
+            status, text = await refused(client, "POST", path, json=body)
+            assert status == 409
+            assert "1 users already" in text
+        assert await ok(client, "POST", "/user", json={"UserId": "u", "Comment": "U"}) == {"RowAffected": 1}
+
+
+async def test_so_many_large_batches_at_once_and_no_more(settings: Settings) -> None:
+    rows = [like("u", "i", Comment="x" * 100)] * 10_000
+    async with api(settings.model_copy(update={"batches_limit": 1})) as client:
+        calls = [client.post("/api/feedback", json=rows) for _ in range(3)]
+        answers = await asyncio.gather(*calls)
+        assert sorted(answer.status_code for answer in answers) == [200, 503, 503]
+        assert all("retry-after" in answer.headers for answer in answers if answer.status_code == 503)
