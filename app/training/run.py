@@ -17,6 +17,7 @@ from app.domain.item_filter import ItemFilter
 from app.errors import CancelledError, CollapsedError, DivergedError
 from app.graph.bipartite import BipartiteGraph
 from app.graph.content import Content, LearnEncoder, contents_of, with_content
+from app.memory import freed_memory_kept
 from app.training import warm
 from app.training.baselines import ClosedForms, closed_forms, popular_scores
 from app.training.blend import FilterKind, filter_matrix, linear_image, matrix_scores, plus, strengthened, unit_weight
@@ -29,7 +30,6 @@ from app.training.current import Current, Known
 from app.training.evaluate import Scores, evaluate, model_scores
 from app.training.fit import check_learnable, fit, propagated
 from app.training.gate import judge_against, side_by_side
-from app.training.memory import freed_memory_kept
 from app.training.remembered import recipe_fields, remembered_filter
 from app.training.result import FitResult, Metrics, OnEpoch, ShouldStop, TrainedModel, Verdict, after
 from app.training.search import Choice, choose, ease_weights

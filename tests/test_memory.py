@@ -6,7 +6,7 @@ import pytest
 FAULTS = """
 import resource
 import numpy as np
-from app.training.memory import freed_memory_kept
+from app.memory import freed_memory_kept
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
