@@ -5,7 +5,8 @@ import io
 
 import numpy as np
 
-from app.artifact.arrays import file_name, unpack_ids
+from app.artifact.arrays import file_name
+from app.domain.packed_ids import PackedIds
 from app.domain.vocabulary import Vocabulary
 from app.store.models import ModelStore
 
@@ -28,5 +29,5 @@ async def models_of_erased(models: ModelStore, users: Vocabulary) -> list[str]:
 
 
 def _knows_another(blob: bytes, offsets: bytes, users: Vocabulary) -> bool:
-    ids = unpack_ids(np.load(io.BytesIO(blob)), np.load(io.BytesIO(offsets)))
+    ids = PackedIds(np.load(io.BytesIO(blob)), np.load(io.BytesIO(offsets)))
     return any(id_ not in users for id_ in ids)
