@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -56,6 +57,15 @@ def test_lists_are_those_of_all_scores(
         np.testing.assert_allclose(
             [item.score for item in answer.items], [item.score for item in expected.items], atol=1e-5
         )
+        listed = [item.course_id for item in answer.items]
+        assert len(set(listed)) == len(listed)
+        assert not live.overlay.types_by_course("u0").keys() & set(listed)
+        assert sum(item.percent for item in answer.items) == pytest.approx(100)
+        reasons = live.explain("u0", listed)
+        sums = [sum(reason.contribution for reason in own) for own in reasons]
+        np.testing.assert_allclose(sums, [item.score for item in answer.items], rtol=0, atol=1e-5)
+        for own in reasons:
+            assert sum(abs(reason.percent) for reason in own) == pytest.approx(100)
 
 
 def test_one_more_course_seldom_needs_all_scores() -> None:
