@@ -40,7 +40,9 @@ def packages() -> list[Package]:
 
 def _read(distribution: metadata.Distribution) -> Package:
     fields: Any = distribution.metadata
-    classifiers = [line.rpartition(" :: ")[2] for line in fields.get_all("Classifier", []) if line.startswith("License")]
+    classifiers = [
+        line.rpartition(" :: ")[2] for line in fields.get_all("Classifier", []) if line.startswith("License")
+    ]
     said = fields.get("License-Expression") or _short(fields.get("License")) or ", ".join(sorted(set(classifiers)))
     if not said and any(TEXTS.search(str(file)) for file in distribution.files or ()):
         said = "see its licence file"
