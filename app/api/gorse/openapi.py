@@ -104,7 +104,8 @@ def complete_answers(calls: Sequence[dict[str, Any]]) -> None:
     for call in calls:
         if TAG not in call["tags"]:
             continue
-        call["responses"].pop("422", None)
+        for status in ("422", "431"):  # what the server says before any call is no matter of Gorse's clients
+            call["responses"].pop(status, None)
         for answer in call["responses"].values():
             if PROBLEM in answer.get("content", {}):
                 answer["content"] = {TEXT: {"schema": {"type": "string"}, "example": answer["description"]}}
