@@ -50,7 +50,7 @@ def worse(current: Current, noise: float) -> Current:
     return replace(current, contents=replace(contents, item_vectors=noisy(contents.item_vectors), filter_starts=None))
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_the_served_model_scores_as_it_is_served() -> None:
     """Users with the interactions they have now, by the same sum as fold-in; new users and items are told apart."""
     before, after = grown()
@@ -79,7 +79,7 @@ def test_the_served_model_scores_as_it_is_served() -> None:
     assert seen.sum() == len(before.user_rows)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_own_vectors_are_the_trained_layer_0() -> None:
     model = train(tastes(), WEIGHTS, replace(CONFIG, time_budget_seconds=0, epochs=5))
     current = served(tastes(), model)
@@ -103,7 +103,7 @@ def test_ndcg_of_users_is_what_is_averaged() -> None:
     assert own.mean() == pytest.approx(evaluate(scores, parts)["ndcg@20"])
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_a_model_much_worse_than_the_one_served_is_rejected_on_what_neither_has_seen() -> None:
     before, after = grown(1000)
     good = train(before, WEIGHTS, CONFIG)
@@ -121,7 +121,7 @@ def test_a_model_much_worse_than_the_one_served_is_rejected_on_what_neither_has_
     assert "interactions that neither has seen" in accepted.verdict.reason
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_where_too_little_is_new_the_recorded_value_is_compared() -> None:
     snapshot = tastes(700)
     good = train(snapshot, WEIGHTS, CONFIG)

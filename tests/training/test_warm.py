@@ -46,7 +46,7 @@ def warm(before: Snapshot, after: Snapshot, first: TrainedModel, **others: objec
     return train(after, WEIGHTS, USUAL, remembered=to_remember(first.recipe), current=current, **others)  # type: ignore[arg-type]
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_a_short_fit_from_the_served_model_is_as_good_as_a_full_one() -> None:
     before, after, rest = history()
     first, full = (train(snapshot, WEIGHTS, USUAL) for snapshot in (before, after))
@@ -63,7 +63,7 @@ def test_a_short_fit_from_the_served_model_is_as_good_as_a_full_one() -> None:
     assert ours > 0.98 * theirs
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_layer_0_is_what_was_trained_and_new_nodes_get_that_of_their_neighbours() -> None:
     before, after, _ = history(n_users=200)
     first = train(before, WEIGHTS, USUAL)
@@ -83,7 +83,7 @@ def test_layer_0_is_what_was_trained_and_new_nodes_get_that_of_their_neighbours(
     assert (layer0[260] == 7.0).all()
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_items_alone_send_new_items_two_hops() -> None:
     """Where users have no layer 0, a new item's neighbours have nothing to send but what they have of others."""
     before, after, _ = history(n_users=200)
@@ -101,7 +101,7 @@ def test_items_alone_send_new_items_two_hops() -> None:
     assert layer0[200].any()
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_what_is_too_different_is_trained_from_the_start() -> None:
     before, after, _ = history(n_users=300)
     first = train(before, WEIGHTS, replace(USUAL, epochs=4))
@@ -122,7 +122,7 @@ def test_what_is_too_different_is_trained_from_the_start() -> None:
     assert fallen_back.trials
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_few_new_interactions_are_no_obstacle_and_the_verdict_says_what_was_compared() -> None:
     before, after, _ = history(0.01, 400)
     first = train(before, WEIGHTS, USUAL)
@@ -133,7 +133,7 @@ def test_few_new_interactions_are_no_obstacle_and_the_verdict_says_what_was_comp
     assert "interactions that both have learned from" in model.verdict.reason
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_a_short_fit_that_is_worse_is_not_taken_and_a_full_run_follows() -> None:
     """The layer 0 that is published is noise, while the vectors of the one served are as good as before."""
     before, after, _ = history()

@@ -62,7 +62,7 @@ async def take(database: Database, n_users: int) -> None:
     await InteractionStore(database).write_many(rows, auto_create=True)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 async def test_a_chosen_recipe_is_taken_until_a_search_is_due(worker: Worker, caplog: pytest.LogCaptureFixture) -> None:
     await load_tastes(worker.database)
     first = await worker.run(search_every=3, warm_start="off")
@@ -93,7 +93,7 @@ async def test_a_chosen_recipe_is_taken_until_a_search_is_due(worker: Worker, ca
     assert plan(await worker.run(search_every=3, warm_start="off")) == ("search", "one of 3 runs searches")
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 async def test_other_settings_or_much_more_data_are_searched_anew(worker: Worker) -> None:
     await load_tastes(worker.database)
     await worker.run()
@@ -116,7 +116,7 @@ async def test_other_settings_or_much_more_data_are_searched_anew(worker: Worker
     assert plan(grown) == ("search", "m-000006 was trained on 1,740 interactions, and now there are 2,940")
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 async def test_a_model_much_worse_than_the_one_served_is_rejected_and_recipes_are_searched_anew(worker: Worker) -> None:
     await load_tastes(worker.database)
     first = await worker.run()
@@ -131,7 +131,7 @@ async def test_a_model_much_worse_than_the_one_served_is_rejected_and_recipes_ar
     assert margin.status == "succeeded"
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 async def test_a_model_that_cannot_be_read_does_not_stop_a_run(worker: Worker, tmp_path: Path) -> None:
     await load_tastes(worker.database)
     first = await worker.run()
@@ -141,7 +141,7 @@ async def test_a_model_that_cannot_be_read_does_not_stop_a_run(worker: Worker, t
     assert plan(await worker.run())[0] == "warm_start"
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 async def test_a_run_goes_on_from_the_vectors_of_the_model_served(worker: Worker) -> None:
     await load_tastes(worker.database)
     first = await worker.run(full_every=3)
