@@ -74,6 +74,7 @@ def create_application(settings: Settings, *, local: bool = False) -> FastAPI:
         raise SettingError("MONGODB_URI", None, "the address of a MongoDB replica set")
     metrics = Metrics()
     app = Application(
+        doors=[FIRST, *gorse.HOT],
         title="CourseGraph",
         version=__version__,
         description=DESCRIPTION,

@@ -30,6 +30,8 @@ _id = TypeAdapter(Id)
 class GorseRoute(Route):
     """A route that takes its path with a slash at its end too, a category with slashes in it, and any parameters."""
 
+    takes_slash = True
+
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         super().__init__(path, endpoint, **options)
         pattern = self.path_regex.pattern.replace(CATEGORY, "(?P<category>.+?)$")
