@@ -9,7 +9,7 @@ from pydantic.json_schema import models_json_schema
 
 from app.api.access import SECURITY_SCHEMES
 from app.api.examples import add_examples
-from app.api.gorse.openapi import GORSE_MODELS, GORSE_TAG, take_out
+from app.api.gorse.openapi import GORSE_MODELS, GORSE_TAG, complete_answers
 from app.schemas.courses import Course
 from app.schemas.interactions import Interaction
 from app.schemas.problems import Problem, ValidationProblem
@@ -59,7 +59,7 @@ def complete_openapi(app: FastAPI) -> None:
             schemas = components.setdefault("schemas", {})
             for name, schema in definitions["$defs"].items():
                 schemas.setdefault(name, schema)
-            take_out([call for calls in document["paths"].values() for call in calls.values()])
+            complete_answers([call for calls in document["paths"].values() for call in calls.values()])
             add_examples(document)
         return make()
 

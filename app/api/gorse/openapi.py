@@ -17,6 +17,7 @@ from app.schemas.gorse.answers import (
 from app.schemas.gorse.feedback import FEEDBACK_EXAMPLE, GorseFeedback
 from app.schemas.gorse.items import ITEM_EXAMPLE, GorseItem, GorseItemFields
 from app.schemas.gorse.users import USER_EXAMPLE, GorseUser, GorseUserFields
+from app.schemas.problems import MEDIA_TYPE as PROBLEM
 
 GORSE_TAG = {
     "name": TAG,
@@ -58,6 +59,7 @@ ERRORS = {
     ),
     503: ("The database is away for now", "the database does not answer; nothing accepted before is lost"),
 }
+TEXT = "text/plain"
 STRINGS = {"type": "array", "items": {"type": "string"}}
 
 
@@ -66,7 +68,7 @@ def answers(description: str, schema: dict[str, Any], example: Any, *errors: int
     content = {"application/json": {"schema": schema, "example": example}}
     return {
         200: {"description": description, "content": content},
-        422: {"description": "Taken out again; without it the framework names its own"},
+        422: {"description": "Taken out by complete_answers; without it the framework names its own"},
         **{status: _error(status) for status in sorted({*errors, 400, 401, 403, 429, 503})},
     }
 
@@ -96,11 +98,15 @@ def body(model: type[BaseModel], *, rows: bool = False) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"application/json": content}}}
 
 
-def take_out(calls: Sequence[dict[str, Any]]) -> None:
-    """Nothing of Gorse's is 422."""
+def complete_answers(calls: Sequence[dict[str, Any]]) -> None:
+    """What routes add to the answers of every call is 400 or plain text in Gorse's."""
     for call in calls:
-        if TAG in call["tags"]:
-            call["responses"].pop("422", None)
+        if TAG not in call["tags"]:
+            continue
+        call["responses"].pop("422", None)
+        for answer in call["responses"].values():
+            if PROBLEM in answer.get("content", {}):
+                answer["content"] = {TEXT: {"schema": {"type": "string"}, "example": answer["description"]}}
 
 
 def _ref(model: type[BaseModel]) -> dict[str, Any]:
@@ -111,5 +117,5 @@ def _error(status: int) -> dict[str, Any]:
     description, example = ERRORS[status]
     return {
         "description": description,
-        "content": {"text/plain": {"schema": {"type": "string"}, "example": example}},
+        "content": {TEXT: {"schema": {"type": "string"}, "example": example}},
     }

@@ -12,11 +12,11 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.routing import Match
 from starlette.types import Receive, Scope, Send
 
-from app.api.gate import GIVEN, Gate
+from app.api.gate import GIVEN
 from app.api.gorse.answers import PREFIX, TAG
 from app.api.gorse.queries import GorseListOptions, read_list_query
 from app.api.routing import Handler, Route
-from app.errors import KeyRefusedError
+from app.errors import ElsewhereError, KeyMissingError, KeyRefusedError
 from app.schemas.fields import Id
 
 LABELS = {"category", "name"}  # parts of paths that are no ids
@@ -46,18 +46,13 @@ class GorseRoute(Route):
 
         As with Gorse a key is no obstacle where none is needed: its clients send something in any case.
         """
-        if self.needed is None or scope["method"] not in (self.methods or ()):
+        try:
             await super().handle(scope, receive, send)
-            return
-        gate: Gate = scope["state"]["gate"]
-        refusal = gate.refusal(scope, self.needed)
-        if isinstance(refusal, KeyRefusedError):
-            keyless = {**scope, GIVEN: None}
-            if gate.refusal(keyless, self.needed) is None:
-                scope, refusal = keyless, None
-        if refusal is not None:
-            raise refusal
-        await self.answer(scope, receive, send)
+        except KeyRefusedError as refused:
+            try:
+                await super().handle({**scope, GIVEN: None}, receive, send)
+            except (KeyMissingError, ElsewhereError):
+                raise refused from None
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """The parts of the path as they were before %2F became a slash."""

@@ -7,6 +7,7 @@ from typing import Any
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 
+from app.api.batches import Outcome
 from app.api.gorse.bodies import chunks
 from app.api.service import RecordService
 from app.errors import NotFoundError
@@ -29,9 +30,15 @@ async def merge_rows(service: RecordService[Any, Any], rows: Sequence[tuple[str,
             records = await service.store.merged(some, merge)
         except ValidationError as error:
             raise RequestValidationError(error.errors(include_url=False)) from None
-        outcome = await service.write(records)
-        n_written += outcome.created + outcome.updated
+        n_written += written(await service.write(records))
     return n_written
+
+
+def written(outcome: Outcome) -> int:
+    """How many rows were written.  Raises the reason why one was not."""
+    for _, reason in outcome.unknown:
+        raise reason
+    return outcome.created + outcome.updated
 
 
 async def delete_record(service: RecordService[Any, Any], record_id: str) -> int:

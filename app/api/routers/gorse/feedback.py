@@ -12,6 +12,7 @@ from app.api.gorse.openapi import body, many, one
 from app.api.gorse.pages import PART, After, Rows, page, whole
 from app.api.gorse.queries import DEFAULT_N
 from app.api.gorse.routing import ItemId, gorse_router
+from app.api.gorse.writing import written
 from app.api.service import InteractionService
 from app.schemas.fields import Id
 from app.schemas.gorse.answers import GorseFeedbackPage, GorseSuccess
@@ -194,8 +195,7 @@ async def gorse_get_item_feedback_of_type(
 
 async def _write(request: Request, interactions: InteractionService, *, overwrite: bool) -> Response:
     rows = [to_interaction(row) for row in await read_rows(request, GorseFeedback)]
-    written = 0
+    n_written = 0
     for some in chunks(rows):
-        outcome = await interactions.write(list(some), auto_create=True, overwrite=overwrite)
-        written += outcome.created + outcome.updated
-    return affected(written)
+        n_written += written(await interactions.write(list(some), auto_create=True, overwrite=overwrite))
+    return affected(n_written)
