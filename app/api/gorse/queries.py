@@ -17,6 +17,8 @@ from app.serving.options import Options
 DEFAULT_N = 10  # as Gorse's
 MOST_ROWS = 10_000  # in an answer; Gorse sets no limit
 QUERIES_KEPT = 1_000
+QUERY_BYTES = 500  # of the longest that is kept
+LONGEST_DELAY = timedelta(days=3_650)
 
 _DURATION = re.compile(r"-?(?:\d+(?:\.\d+)?(?:ns|us|µs|ms|s|m|h))+|0")
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)")
@@ -30,6 +32,7 @@ def _read_duration(value: Any) -> Any:
     if not _DURATION.fullmatch(value):
         raise PydanticCustomError("duration", "wanted a duration such as 10m or 1h30m")
     seconds = sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(value))
+    seconds = min(seconds, 2 * LONGEST_DELAY.total_seconds())  # which is refused, and fits
     return timedelta(seconds=-seconds if value.startswith("-") else seconds)
 
 
@@ -72,16 +75,24 @@ class GorseRecommendOptions(GorseListOptions):
         None, alias="write-back-type", description="Write what is listed as feedback of this type"
     )
     write_back_delay: Annotated[timedelta, BeforeValidator(_read_duration)] = Field(
-        timedelta(0), alias="write-back-delay", description="With a timestamp so much later", examples=["10m"]
+        timedelta(0),
+        alias="write-back-delay",
+        ge=-LONGEST_DELAY,
+        le=LONGEST_DELAY,
+        description="With a timestamp so much later",
+        examples=["10m"],
     )
 
 
-@lru_cache(maxsize=QUERIES_KEPT)
 def read_list_query(model: type[Given], query: bytes, category: str | None) -> Given:
     """What the query string and the category in the path say; what is empty is absent.
 
     Raises RequestValidationError.
     """
+    return (_read if len(query) > QUERY_BYTES else _read_once)(model, query, category)
+
+
+def _read(model: type[Given], query: bytes, category: str | None) -> Given:
     values: dict[str, Any] = {}
     categories: list[str] = []
     for name, value in parse_qsl(query.decode("latin-1")):
@@ -96,3 +107,6 @@ def read_list_query(model: type[Given], query: bytes, category: str | None) -> G
     except ValidationError as error:
         problems = [{**problem, "loc": ("query", *problem["loc"])} for problem in error.errors(include_url=False)]
         raise RequestValidationError(problems) from None
+
+
+_read_once = lru_cache(QUERIES_KEPT)(_read)
