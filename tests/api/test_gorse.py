@@ -385,6 +385,8 @@ async def test_a_session_counts_what_weighs_and_leaves_all_of_it_out(client: htt
     listed = [{"Id": item["course_id"], "Score": item["score"]} for item in wanted["items"]]
     assert len(listed) == 10
     assert await ok(client, "POST", "/session/recommend?n=20", json=rows) == listed
+    bare = [{"ItemId": row["ItemId"], "FeedbackType": row["FeedbackType"], "UserId": ""} for row in rows]
+    assert await ok(client, "POST", "/session/recommend?n=20", json=bare) == listed
     even = [one for one in listed if int(one["Id"][1:]) % 2 == 0]
     assert await ok(client, "POST", "/session/recommend/even?n=3&offset=1", json=rows) == even[1:4]
     assert (await client.get("/users/x")).status_code == 404  # nothing of it is kept

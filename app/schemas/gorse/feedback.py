@@ -31,6 +31,13 @@ class GorseFeedback(GorseRecord):
     Comment: Text = Field("", description="Our `comment`")
 
 
+class GorseSessionFeedback(GorseRecord):
+    """What of feedback counts in a session, in which nobody need have an id."""
+
+    FeedbackType: str = ""
+    ItemId: Id
+
+
 def to_interaction(given: GorseFeedback) -> Interaction:
     """An interaction of ours."""
     when = {} if given.Timestamp is None else {"timestamp": given.Timestamp}

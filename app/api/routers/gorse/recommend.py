@@ -13,7 +13,7 @@ from app.api.gorse.queries import GorseListOptions, GorseRecommendOptions, Gorse
 from app.api.gorse.routing import GorseListRoute, gorse_router
 from app.api.recommender import Answer, profile_of
 from app.schemas.gorse.answers import GorseScore
-from app.schemas.gorse.feedback import GorseFeedback
+from app.schemas.gorse.feedback import GorseFeedback, GorseSessionFeedback
 
 hot, router = gorse_router(GorseListRoute), gorse_router(GorseListRoute)
 
@@ -89,7 +89,10 @@ async def gorse_collaborative_filtering_in_category(
     openapi_extra=READ | body(GorseFeedback, rows=True),
 )
 async def gorse_session_recommend(request: Request, options: Annotated[GorseListOptions, Query()]) -> Response:
-    """From this feedback, of which nothing is kept; the items of it are not in the list."""
+    """From this feedback, of which nothing is kept, and of which only `ItemId` must be given.
+
+    Its items are not in the list.
+    """
     return await _recommend_session(request, options)
 
 
@@ -193,7 +196,7 @@ async def _recommend(user_id: str, request: Request, options: GorseRecommendOpti
 
 
 async def _recommend_session(request: Request, options: GorseListOptions) -> Response:
-    services, rows = get_services(request), await read_rows(request, GorseFeedback)
+    services, rows = get_services(request), await read_rows(request, GorseSessionFeedback)
     liked = [row.ItemId for row in rows if services.interactions.weight(row.FeedbackType) > 0]
     others = tuple({row.ItemId for row in rows}.difference(liked))
     wanted = options.options(exclude=others)
