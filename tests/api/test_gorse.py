@@ -271,6 +271,22 @@ async def test_our_api_has_all_of_it(client: httpx.AsyncClient) -> None:
     assert (course["available"], course["tags"], course["features"]) == (False, ["sql"], [1.0, 2.0])
 
 
+async def test_rows_and_lists_are_counted(client: httpx.AsyncClient) -> None:
+    await ok(client, "POST", "/items", json=[{"ItemId": "i"}, {"ItemId": "j"}])
+    await ok(client, "POST", "/feedback", json=[like("u", "i")] * 3)
+    await ok(client, "GET", "/recommend/u")
+    lines = (await client.get("/metrics")).text.splitlines()
+    counts = {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")}
+    (rows,) = {
+        name.partition("{")[0]
+        for name in counts
+        if name.endswith('{kind="courses",outcome="accepted"}') and "_total" in name
+    }
+    assert counts[f'{rows}{{kind="courses",outcome="accepted"}}'] == 2
+    assert counts[f'{rows}{{kind="interactions",outcome="accepted"}}'] == 3
+    assert [value for name, value in counts.items() if "recommendations_total" in name and "popular" in name] == [1]
+
+
 async def test_pages_hold_everything_once(client: httpx.AsyncClient) -> None:
     rows = [like(f"u{i}", f"i{j}", str(kind)) for i in range(4) for j in range(4) for kind in ("like", "read")]
     await ok(client, "POST", "/feedback", json=rows)

@@ -31,6 +31,7 @@ async def merge_rows(service: RecordService[Any, Any], rows: Sequence[tuple[str,
         except ValidationError as error:
             raise RequestValidationError(error.errors(include_url=False)) from None
         n_written += written(await service.write(records))
+        service.batch.count(len(some), 0)
     return n_written
 
 

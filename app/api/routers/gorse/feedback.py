@@ -195,7 +195,8 @@ async def gorse_get_item_feedback_of_type(
 
 async def _write(request: Request, interactions: InteractionService, *, overwrite: bool) -> Response:
     rows = [to_interaction(row) for row in await read_rows(request, GorseFeedback)]
-    n_written = 0
+    count, n_written = interactions.batch(auto_create=True).count, 0
     for some in chunks(rows):
         n_written += written(await interactions.write(list(some), auto_create=True, overwrite=overwrite))
+        count(len(some), 0)
     return affected(n_written)
