@@ -64,9 +64,7 @@ async def take_batch(request: Request, kind: BatchKind, *, on_error: OnError, dr
     Raises MalformedBodyError, TooLargeError, UnsupportedMediaError; of a single object any HttpError.
     """
     type_ = media_type(request)
-    slots: AllSlots = request.scope["state"]["slots"]
-    place = slots.batches.one() if _is_large(request) else contextlib.nullcontext()
-    with place, tempfile.SpooledTemporaryFile(SPOOL_BYTES) as spool, Report() as report:
+    with batch_place(request), tempfile.SpooledTemporaryFile(SPOOL_BYTES) as spool, Report() as report:
         again: Callable[[], Chunks]
         if type_ == JSON:
             rows = parse_json(await read_json(request, request.app.state.body_limit_bytes))
@@ -94,6 +92,12 @@ async def take_batch(request: Request, kind: BatchKind, *, on_error: OnError, dr
         if report.n_rejected and not dry_run:
             await kind.note(report.first)
         return report.response(kind.count)
+
+
+def batch_place(request: Request) -> contextlib.AbstractContextManager[None]:
+    """A place among the batches in progress, which a small one does not need.  Raises UnavailableError."""
+    slots: AllSlots = request.scope["state"]["slots"]
+    return slots.batches.one() if _is_large(request) else contextlib.nullcontext()
 
 
 def _is_large(request: Request) -> bool:

@@ -486,3 +486,22 @@ async def test_where_no_key_is_needed_any_is_taken(client: httpx.AsyncClient) ->
         assert await ok(client, "GET", "/items", headers={"X-API-Key": key}) == {"Cursor": "", "Items": []}
     answer = await client.get("/api/items", headers={"X-API-Key": "api_key", "Origin": "https://elsewhere.example"})
     assert answer.status_code == 401  # a page of another host is still not let in
+
+
+async def test_a_quota_that_is_reached_is_said(settings: Settings) -> None:
+    async with api(settings.model_copy(update={"max_users": 1, "max_courses": 1})) as client:
+        assert await ok(client, "POST", "/user", json={"UserId": "u"}) == {"RowAffected": 1}
+        for path, body in (("/user", {"UserId": "v"}), ("/users", [{"UserId": "v"}]), ("/feedback", [like("v", "i")])):
+            status, text = await refused(client, "POST", path, json=body)
+            assert status == 409
+            assert "1 users already" in text
+        assert await ok(client, "POST", "/user", json={"UserId": "u", "Comment": "U"}) == {"RowAffected": 1}
+
+
+async def test_so_many_large_batches_at_once_and_no_more(settings: Settings) -> None:
+    rows = [like("u", "i", Comment="x" * 100)] * 10_000
+    async with api(settings.model_copy(update={"batches_limit": 1})) as client:
+        calls = [client.post("/api/feedback", json=rows) for _ in range(3)]
+        answers = await asyncio.gather(*calls)
+        assert sorted(answer.status_code for answer in answers) == [200, 503, 503]
+        assert all("retry-after" in answer.headers for answer in answers if answer.status_code == 503)

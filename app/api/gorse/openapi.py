@@ -52,6 +52,7 @@ ERRORS = {
     403: ("The key may do less than the call", "key 'k-000001' has scope read; this call takes scope write or more"),
     400: ("Something in the request is not what was wanted", "row 3: FeedbackType is missing"),
     404: ("There is no such record", "ada: user not found"),
+    409: ("There are as many records as are allowed", "there are 1,000 users already, as many as are allowed"),
     413: ("Too large", "the body has more than 33554432 bytes; send less at once, or lines of NDJSON"),
     429: (
         "More requests a second than the key may make",

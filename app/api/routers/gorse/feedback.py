@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import Path, Request, Response
 
 from app.api.access import READ, WRITE
+from app.api.batches import batch_place
 from app.api.dependencies import Interactions, StoredInteractions, UserId
 from app.api.gorse.answers import affected, ok, ok_array
 from app.api.gorse.bodies import chunks, read_rows
@@ -29,7 +30,7 @@ FeedbackType = Annotated[Id, Path(description="Type of feedback", examples=["lik
     "/feedback",
     operation_id="gorse_insert_feedback",
     summary="Write feedback",
-    responses=one(GorseSuccess, WRITTEN, 413),
+    responses=one(GorseSuccess, WRITTEN, 409, 413),
     openapi_extra=WRITE | body(GorseFeedback, rows=True),
 )
 async def gorse_insert_feedback(request: Request, interactions: Interactions) -> Response:
@@ -44,7 +45,7 @@ async def gorse_insert_feedback(request: Request, interactions: Interactions) ->
     "/feedback",
     operation_id="gorse_upsert_feedback",
     summary="Write feedback over what is there",
-    responses=one(GorseSuccess, WRITTEN, 413),
+    responses=one(GorseSuccess, WRITTEN, 409, 413),
     openapi_extra=WRITE | body(GorseFeedback, rows=True),
 )
 async def gorse_upsert_feedback(request: Request, interactions: Interactions) -> Response:
@@ -194,9 +195,10 @@ async def gorse_get_item_feedback_of_type(
 
 
 async def _write(request: Request, interactions: InteractionService, *, overwrite: bool) -> Response:
-    rows = [to_interaction(row) for row in await read_rows(request, GorseFeedback)]
     count, n_written = interactions.batch(auto_create=True).count, 0
-    for some in chunks(rows):
-        n_written += written(await interactions.write(list(some), auto_create=True, overwrite=overwrite))
-        count(len(some), 0)
+    with batch_place(request):
+        rows = [to_interaction(row) for row in await read_rows(request, GorseFeedback)]
+        for some in chunks(rows):
+            n_written += written(await interactions.write(list(some), auto_create=True, overwrite=overwrite))
+            count(len(some), 0)
     return affected(n_written)

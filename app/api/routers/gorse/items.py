@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import Path, Query, Request, Response
 
 from app.api.access import READ, WRITE
+from app.api.batches import batch_place
 from app.api.dependencies import AllServices, Courses
 from app.api.gorse.answers import affected, ok
 from app.api.gorse.bodies import given_fields, read_row, read_rows
@@ -28,7 +29,7 @@ Category = Annotated[Label, Path(description="Name of a category", examples=["Pr
     "/item",
     operation_id="gorse_insert_item",
     summary="Create or replace an item",
-    responses=one(GorseSuccess, WRITTEN, 413),
+    responses=one(GorseSuccess, WRITTEN, 409, 413),
     openapi_extra=WRITE | body(GorseItem),
 )
 async def gorse_insert_item(request: Request, courses: Courses) -> Response:
@@ -41,13 +42,14 @@ async def gorse_insert_item(request: Request, courses: Courses) -> Response:
     "/items",
     operation_id="gorse_insert_items",
     summary="Create or replace many items",
-    responses=one(GorseSuccess, WRITTEN, 413),
+    responses=one(GorseSuccess, WRITTEN, 409, 413),
     openapi_extra=WRITE | body(GorseItem, rows=True),
 )
 async def gorse_insert_items(request: Request, courses: Courses) -> Response:
     """All of them, or none if one is bad."""
-    rows = await read_rows(request, GorseItem)
-    return affected(await merge_rows(courses, [(row.ItemId, changes_of(row)) for row in rows], merge_item))
+    with batch_place(request):
+        rows = await read_rows(request, GorseItem)
+        return affected(await merge_rows(courses, [(row.ItemId, changes_of(row)) for row in rows], merge_item))
 
 
 @router.get(

@@ -3,6 +3,7 @@
 from fastapi import Request, Response
 
 from app.api.access import READ, WRITE
+from app.api.batches import batch_place
 from app.api.dependencies import UserId, Users
 from app.api.gorse.answers import affected, ok
 from app.api.gorse.bodies import given_fields, read_row, read_rows
@@ -22,7 +23,7 @@ WRITTEN = "How many were written"
     "/user",
     operation_id="gorse_insert_user",
     summary="Create or replace a user",
-    responses=one(GorseSuccess, WRITTEN, 413),
+    responses=one(GorseSuccess, WRITTEN, 409, 413),
     openapi_extra=WRITE | body(GorseUser),
 )
 async def gorse_insert_user(request: Request, users: Users) -> Response:
@@ -35,13 +36,14 @@ async def gorse_insert_user(request: Request, users: Users) -> Response:
     "/users",
     operation_id="gorse_insert_users",
     summary="Create or replace many users",
-    responses=one(GorseSuccess, WRITTEN, 413),
+    responses=one(GorseSuccess, WRITTEN, 409, 413),
     openapi_extra=WRITE | body(GorseUser, rows=True),
 )
 async def gorse_insert_users(request: Request, users: Users) -> Response:
     """All of them, or none if one is bad."""
-    rows = await read_rows(request, GorseUser)
-    return affected(await merge_rows(users, [(row.UserId, changes_of(row)) for row in rows], merge_user))
+    with batch_place(request):
+        rows = await read_rows(request, GorseUser)
+        return affected(await merge_rows(users, [(row.UserId, changes_of(row)) for row in rows], merge_user))
 
 
 @router.get(
