@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from app import __version__
+from app.api.batches import ARRAY_ROWS
 from app.api.dependencies import Services
 from app.api.exception_handlers import add_exception_handlers
 from app.api.front import Application
@@ -37,6 +38,7 @@ from app.api.service import CourseService, InteractionService, UserService
 from app.api.shown import Shown
 from app.api.slots import AllSlots, Slots
 from app.errors import SettingError
+from app.schemas.overview import Limits
 from app.settings import Settings, environment_name
 from app.store.api_keys import KeyStore
 from app.store.client import open_database
@@ -102,6 +104,17 @@ def create_application(settings: Settings, *, local: bool = False) -> FastAPI:
     return app
 
 
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        json_rows=ARRAY_ROWS,
+        json_bytes=settings.body_limit_bytes,
+        spool_bytes=settings.spool_limit_bytes,
+        users=settings.max_users or None,
+        courses=settings.max_courses or None,
+        interactions=settings.max_interactions or None,
+    )
+
+
 def _lifespan(
     settings: Settings, uri: str, metrics: Metrics, *, local: bool
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[dict[str, Any]]]:
@@ -157,8 +170,7 @@ def _lifespan(
                     (UserStore(db), CourseStore(db), InteractionStore(db)),
                     live,
                     types=tuple(settings.interaction_weights),
-                    json_bytes=settings.body_limit_bytes,
-                    spool_bytes=settings.spool_limit_bytes,
+                    limits=_limits(settings),
                 ),
                 recommender=recommender,
                 shown=shown,

@@ -161,7 +161,14 @@ ANSWERS: dict[str, Example] = {  # by the name of the schema
             "levels": [{"label": "beginner", "courses": 120}],
             "languages": [{"label": "en", "courses": 270}],
         },
-        "limits": {"json_rows": 10000, "json_bytes": 33554432, "spool_bytes": 1073741824},
+        "limits": {
+            "json_rows": 10000,
+            "json_bytes": 33554432,
+            "spool_bytes": 1073741824,
+            "users": None,
+            "courses": None,
+            "interactions": 1_000_000,
+        },
     },
     "Found": {
         "users": [],

@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Collection
 from datetime import UTC, datetime
 
-from app.api.batches import ARRAY_ROWS
 from app.api.live import Live
 from app.schemas.overview import Found, FoundCourse, LabelCount, Labels, Limits, Statistics
 from app.serving.catalogue import Catalogue
@@ -25,11 +24,10 @@ class Overview:
         live: Live,
         *,
         types: Collection[str],
-        json_bytes: int,
-        spool_bytes: int,
+        limits: Limits,
     ) -> None:
         self._stores, self._live, self._types = stores, live, list(types)
-        self._limits = Limits(json_rows=ARRAY_ROWS, json_bytes=json_bytes, spool_bytes=spool_bytes)
+        self._limits = limits
         self._labels: tuple[Catalogue, int, Labels] | None = None
 
     async def statistics(self) -> Statistics:

@@ -22,11 +22,14 @@ class Labels(BaseModel):
 
 
 class Limits(BaseModel):
-    """How much is taken at once."""
+    """How much is taken at once and in all."""
 
     json_rows: int = Field(description="Most rows of a JSON array")
     json_bytes: int = Field(description="Largest JSON body, unpacked")
     spool_bytes: int = Field(description="Most NDJSON with `on_error=abort`; without it there is no limit")
+    users: int | None = Field(description="Users above which no new ones are taken; null: any number")
+    courses: int | None = Field(description="Courses above which no new ones are taken; null: any number")
+    interactions: int | None = Field(description="Interactions above which no new ones are taken; null: any number")
 
 
 class Statistics(BaseModel):

@@ -27,10 +27,12 @@ class Proxy:
         self._started.wait()
 
     def set(self, mode: Mode) -> None:
-        """From any thread."""
-        self._loop.call_soon_threadsafe(self._set, mode)
+        """From another thread; it is so when this returns."""
+        done = threading.Event()
+        self._loop.call_soon_threadsafe(self._set, mode, done)
+        done.wait()
 
-    def _set(self, mode: Mode) -> None:
+    def _set(self, mode: Mode, done: threading.Event) -> None:
         self._refusing = mode == "refuse"
         if mode == "silent":
             self._flowing.clear()
@@ -39,6 +41,7 @@ class Proxy:
         if self._refusing:
             for task in self._tasks:
                 task.cancel()
+        done.set()
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)

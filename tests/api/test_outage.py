@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import httpx
+import psutil
 import pytest
 
 from app.cli.client import Client, await_model, follow_run, request_run
@@ -34,6 +35,8 @@ class World:
             self.mongod.process.wait()
         elif how == "hangs":
             self.mongod.process.send_signal(signal.SIGSTOP)
+            while psutil.Process(self.mongod.process.pid).status() != psutil.STATUS_STOPPED:
+                time.sleep(0.01)
         else:
             self.proxy.set("silent")
 

@@ -13,7 +13,8 @@ async def test_an_empty_service(client: httpx.AsyncClient) -> None:
     assert [answer[name] for name in ("users", "courses", "interactions", "model_id")] == [0, 0, 0, None]
     assert answer["labels"]["categories"] == []
     assert answer["change_stream_lag_seconds"] < 5
-    assert answer["limits"] == {"json_rows": 10000, "json_bytes": 2**25, "spool_bytes": 2**30}
+    sizes = {"json_rows": 10000, "json_bytes": 2**25, "spool_bytes": 2**30}
+    assert answer["limits"] == {**sizes, "users": None, "courses": None, "interactions": None}
     assert (await client.get("/search?q=a")).json() == {"users": [], "courses": []}
 
 
@@ -57,3 +58,9 @@ async def test_what_was_written_elsewhere_is_a_last_change(client: httpx.AsyncCl
         await other.post("/interactions", json=[{"user_id": "ada", "course_id": "a"}])
     while (await client.get("/statistics")).json()["last_change_at"] is None:  # noqa: ASYNC110 - it is behind HTTP
         await asyncio.sleep(0.02)
+
+
+async def test_quotas_are_told(settings: Settings) -> None:
+    async with api(settings.model_copy(update={"max_users": 3})) as client:
+        limits = (await client.get("/statistics")).json()["limits"]
+        assert [limits[kind] for kind in ("users", "courses", "interactions")] == [3, None, None]

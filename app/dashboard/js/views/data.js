@@ -134,7 +134,7 @@ function exportCard(statistics) {
   };
   return card("Export", {}, h("p", { class: "quiet" }, "NDJSON that the import takes back unchanged."), h("ul", { class: "stack export" }, KINDS.map((kind) => {
     const button = h("button", { type: "button", on: { click: () => save(kind, button) } }, `Save ${kind}`);
-    return h("li", { class: "row between" }, h("span", {}, `${number(statistics[kind])} ${kind}`), button);
+    return h("li", { class: "row between" }, h("span", {}, `${number(statistics[kind])} ${statistics.limits[kind] === null ? "" : `of at most ${number(statistics.limits[kind])} `}${kind}`), button);
   })));
 }
 
