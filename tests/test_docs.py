@@ -144,3 +144,10 @@ def test_links_inside_the_repository_lead_somewhere() -> None:
     paths = re.findall(r"`(app/[\w/.]*)`", README)
     assert paths
     assert all((ROOT / path).exists() for path in paths)
+
+
+def test_what_shows_an_answer_to_a_threat_exists() -> None:
+    text = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    named = re.findall(r"`((?:tests|scripts|app)/[\w/.]+)`", text)
+    assert len(named) > 20
+    assert all((ROOT / name).exists() for name in named)
