@@ -109,7 +109,7 @@ def test_options_of_lists_are_shown_with_their_limits(document: dict[str, Any]) 
     assert set(body) == set(parameters) - {"user_id"}
     assert parameters["diversity"]["maximum"] == 1
     assert (parameters["n"]["default"], parameters["n"]["maximum"]) == (10, 500)
-    assert parameters["category"]["type"] == "array"
+    assert [schema["type"] for schema in parameters["category"]["anyOf"]] == ["array", "string"]
     assert parameters["percent_over"]["enum"] == ["recommended", "candidates"]
 
 
