@@ -48,7 +48,7 @@ FINER = (
     1.0,
     1.4,
 )  # times the best of them, by all users; the last fit's vectors need less of a filter
-AS_GOOD = 0.997  # of the best score: differences in a thousand are chance, and less of a filter is less to explain
+AS_GOOD = 0.995  # of the best score: half a percent is chance, and less of a filter is less to explain
 NO_FILTER: dict[str, Any] = {"item_filter": "none", "filter_l2": 0.0, "filter_weight": 0.0}
 VALIDATION_USERS, VALIDATION_USERS_OF_MANY = 3_000, 1_500  # a standard error of a percent or so, for a second
 # Of a step on two cores of 2023, for planning: seconds an edge, layer and number; a pair of the batch and number; and
