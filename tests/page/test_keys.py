@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from app.cli.catalogue import generate_catalogue
 from app.cli.client import Client, send_rows
@@ -60,6 +60,26 @@ def test_a_key_is_asked_for_once_and_kept_in_the_tab(watched: Watched, guarded: 
     assert len(asked) == refused
     assert page.evaluate("() => localStorage.length") == 0
     assert page.evaluate("() => document.cookie") == ""
+
+
+def test_a_refusal_that_comes_late_does_not_ask_again(watched: Watched, guarded: Service) -> None:
+    page, late = watched.page, list[Route]()
+
+    def hold_back(route: Route) -> None:
+        if route.request.headers.get("x-api-key") or late:
+            route.continue_()
+        else:
+            late.append(route)
+
+    page.route("**/training/runs*", hold_back)
+    page.goto(f"{guarded.url}/#/training")
+    expect(page.get_by_role("dialog")).to_be_visible()
+    give(page, ADMIN_KEY)
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    assert late
+    with page.expect_response(lambda answer: "/training/runs" in answer.url and answer.ok):
+        late[0].continue_()
+    page.get_by_role("button", name="Train a model now").hover()
 
 
 def test_streams_and_downloads_give_the_key(watched: Watched, guarded: Service) -> None:

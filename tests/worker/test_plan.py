@@ -71,7 +71,8 @@ async def test_a_chosen_recipe_is_taken_until_a_search_is_due(worker: Worker, ca
     assert [trial.chosen for trial in first.trials].count(True) == 1
     assert len({trial.recipe["l2_weight"] for trial in first.trials}) > 1
     (chosen,) = (trial for trial in first.trials if trial.chosen)
-    assert chosen.ndcg == max(trial.ndcg for trial in first.trials)
+    at_length = [trial for trial in first.trials if trial.steps == max(one.steps for one in first.trials)]
+    assert chosen.ndcg >= 0.99 * max(trial.ndcg for trial in at_length)
     assert first.metrics is not None
     assert first.verdict is not None
     assert f"{first.metrics['model']['ndcg@20']:.4f}" in first.verdict

@@ -39,6 +39,7 @@ export async function send(path, options = {}) {
   }
   if (answer.status === 401 || (answer.status === 403 && !options.forbidden)) {
     const body = await bodyOf(answer);
+    if (key() !== own) return send(path, options); // another call has asked for a key meanwhile
     await askForKey(own ? body.detail : "");
     return send(path, { ...options, forbidden: true });
   }
