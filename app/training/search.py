@@ -32,7 +32,7 @@ Start = Callable[[BipartiteGraph, Recipe], NDArray[np.float32]]
 OnTrialEpoch = Callable[[int, int, float], None]
 """Called after each epoch of a trial: epochs done in all trials, the most there will be with the last fit, loss."""
 
-SHORT_STEPS = 60  # of a first look; what is best after them is among the best after STEPS, and often better than those
+SHORT_STEPS = 60  # of a first look; what is best after them is among the best after STEPS
 L2_WEIGHTS = (0.02, 0.05, 0.1, 0.01)  # none suits all data, and nothing else matters as much; the likeliest first
 ITEMS_ONLY = {"parameters": "items", "n_layers": 1, "l2_weight": 1e-3}  # where users are many and short
 LONGER = 128  # numbers in a vector, tried where the usual is 64
@@ -40,14 +40,8 @@ FINALISTS = 3  # of the first rung that are trained at full length
 EASE_L2, EASE_L2_OF_MANY = (20.0, 50.0, 100.0, 200.0, 400.0, 1000.0, 2000.0), (200.0, 1000.0)
 EASE_MANY = 3_000  # items from which fewer matrices are tried: they take seconds each
 FILTER_WEIGHTS = (0.05, 0.1, 0.2, 0.4, 0.7, 1.0, 2.0, 4.0, 10.0)  # every second first, then those beside the best
-FINER = (
-    0.0,
-    0.35,
-    0.5,
-    0.7,
-    1.0,
-    1.4,
-)  # times the best of them, by all users; the last fit's vectors need less of a filter
+# Times the best of them, judged by all users; the vectors of the last fit need less of a filter.
+FINER = (0.0, 0.35, 0.5, 0.7, 1.0, 1.4)
 AS_GOOD = 0.995  # of the best score: half a percent is chance, and less of a filter is less to explain
 NO_FILTER: dict[str, Any] = {"item_filter": "none", "filter_l2": 0.0, "filter_weight": 0.0}
 VALIDATION_USERS, VALIDATION_USERS_OF_MANY = 3_000, 1_500  # a standard error of a percent or so, for a second
