@@ -13,6 +13,7 @@ TITLES = {
     "markup": "<img src=x onerror=\"document.title='broken'\"><b>bold</b>",
     "long": "An exceptionally long title about everything that could be said of statistics, and then some, " * 4,
     "chinese": "机器学习导论：从线性模型到深度神经网络的理论与实践",
+    "word": "Donaudampfschifffahrtsgesellschaftskapitänsausbildungsgrundlagenvorlesung",
     "arabic": "مقدمة في البرمجة بلغة بايثون للمبتدئين",
 }
 
@@ -117,12 +118,13 @@ def test_titles_are_text_in_any_script(browser: Browser, empty_service: Service)
             ("alan", "chinese"),
             ("emmy", "arabic"),
             ("emmy", "markup"),
+            ("emmy", "word"),
         ]
         client.post("/interactions", [{"user_id": user, "course_id": course} for user, course in rows])
     with browser.new_context(viewport={"width": 1280, "height": 900}) as context:
         watched = watch(context, empty_service.url)
         page = watched.open("recommend?user=ada")
-        assert set(listed(page)) == {"chinese", "arabic"}
+        assert set(listed(page)) == {"chinese", "arabic", "word"}
         with Client(empty_service.url) as client:
             (*_, ended) = follow_run(client, request_run(client))
         assert ended["status"] == "succeeded"
@@ -134,6 +136,7 @@ def test_titles_are_text_in_any_script(browser: Browser, empty_service: Service)
             "graph",
             "graph?course=markup",
             "map",
+            "map?user=emmy",
             "data",
         ):
             watched.open(view)
