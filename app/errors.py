@@ -47,6 +47,7 @@
         ├── InvalidFeaturesError        invalid_features
         ├── DivergedError               diverged
         ├── CollapsedError              collapsed
+        ├── RankLostError               rank_lost
         └── CancelledError              cancelled (ends as `cancelled`)
 """
 
@@ -458,6 +459,17 @@ class CollapsedError(TrainingError):
             f"the vectors shrank to nothing (a user's scores differ by {spread:.1e}, the loss stayed at {loss:.3f}): "
             "nobody's choices tell anything of anybody else's, or l2_weight is too large; less of it, more "
             "interactions or loss=bpr may help"
+        )
+
+
+class RankLostError(TrainingError):
+    """A process that trains together with this one ended or no longer answers."""
+
+    slug = "rank_lost"
+
+    def __init__(self, rank: int, size: int, reason: str) -> None:
+        super().__init__(
+            f"rank {rank} of {size} lost another one: {reason}; the next run goes on from the last checkpoint"
         )
 
 

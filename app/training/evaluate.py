@@ -1,6 +1,7 @@
 """How good a ranking is: every unseen item against the held-out ones of each user."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -39,6 +40,17 @@ def ndcg_of_users(scores: Scores, split: Split) -> NDArray[np.float64]:
     held = _Held(split)
     (lists,) = held.lists(lambda users: [scores(users)], 1)
     return held.ndcg(lists)
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """NDCG@20 of each user with held-out items, of a model without filter: what a fit is validated by."""
+
+    split: Split
+
+    def __call__(self, embeddings: Embeddings) -> NDArray[np.float64]:
+        """Of each user with held-out items, ascending."""
+        return ndcg_of_users(model_scores(embeddings), self.split)
 
 
 def sweep(scores: Scores, added: Scores, weights: Sequence[float], split: Split) -> list[dict[str, float]]:

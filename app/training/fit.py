@@ -6,6 +6,7 @@ Optimiser: Adam over all layer-0 vectors (Kingma and Ba 2015).
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from app.domain.embeddings import Embeddings
-from app.errors import CancelledError, DivergedError, NothingToLearnError
+from app.errors import CancelledError, DivergedError, NothingToLearnError, RankLostError
 from app.graph.bipartite import BipartiteGraph
 from app.graph.normalise import normalised_adjacency, reverse_positions
 from app.training.checkpoint import (
@@ -27,14 +28,12 @@ from app.training.checkpoint import (
     result_of,
 )
 from app.training.config import Recipe
-from app.training.device import choose_device
+from app.training.job import FitJob, Validate
 from app.training.objective import OBJECTIVES, Objective
 from app.training.propagation import Propagation
+from app.training.ranks import ALONE, Ranks
 from app.training.result import FitResult, OnEpoch, ShouldStop
-from app.training.sampling import Rows, edge_batches, steps_in_epoch, usable_edges
-
-Validate = Callable[[Embeddings], float]
-"""Score of a model, more is better; asked from time to time."""
+from app.training.sampling import Rows, edge_batches, pairs_in_batches, steps_of, usable_edges
 
 AfterStep = Callable[[], None]
 """Called between two steps, when the state of the trainer is whole."""
@@ -47,22 +46,34 @@ LARGEST = 1e15  # of a number in a vector; an inner product of larger ones overf
 
 
 class Trainer:
-    """Layer-0 vectors of one graph with their optimiser; ``epoch`` moves them, ``embeddings`` shows them."""
+    """Layer-0 vectors of one graph with their optimiser; ``epoch`` moves them, ``embeddings`` shows them.
 
-    def __init__(self, graph: BipartiteGraph, initial: NDArray[np.float32], recipe: Recipe) -> None:
-        self._graph, self._recipe = graph, recipe
-        self.device = choose_device(recipe.device)
-        self._rng = np.random.default_rng(recipe.seed)
-        adjacency = normalised_adjacency(graph)
-        self._propagate = Propagation(adjacency, recipe.n_layers, recipe.combination, self.device)
+    Of several ranks each has one of its own users and all items, and they do the same at the same time: a step takes
+    2 K + 1 sums over the ranks of (I, D), and some of a few numbers.
+    """
+
+    def __init__(
+        self, graph: BipartiteGraph, initial: NDArray[np.floating], recipe: Recipe, ranks: Ranks = ALONE
+    ) -> None:
+        graph = replace(graph, item_degrees=ranks.total(graph.item_degrees))
+        self._graph, self._recipe, self._ranks = graph, recipe, ranks
+        self.device = ranks.device(recipe.device)
+        self._rng = np.random.default_rng([recipe.seed, ranks.rank] if ranks.rank else recipe.seed)
+        adjacency = normalised_adjacency(graph, initial.dtype.type)
+        self._propagate = Propagation(
+            adjacency, recipe.n_layers, recipe.combination, self.device, ranks=ranks, n_users=graph.n_users
+        )
         self._half = recipe.half and self.device.type == "cpu"  # on CUDA it was never measured
         self._reverse = reverse_positions(graph)
-        self._objective: Objective[Any] = OBJECTIVES[recipe.loss](graph, recipe, self.device)
+        self._objective: Objective[Any] = OBJECTIVES[recipe.loss](graph, recipe, self.device, ranks)
         self._layer0 = torch.tensor(initial, device=self.device)
         self._fixed = self._layer0[: graph.n_users if recipe.parameters == "items" else 0]
         self._fixed.zero_()
-        self._adam = torch.optim.Adam([self._layer0], lr=recipe.learning_rate, fused=True)
-        self._horizon = recipe.epochs * steps_in_epoch(graph, recipe.batch_size)
+        # Items apart: where the rows of a rank's users end must not show in how theirs are rounded.
+        self._sides = [self._layer0[: graph.n_users], self._layer0[graph.n_users :]]
+        self._adam = torch.optim.Adam(self._sides, lr=recipe.learning_rate, fused=True)
+        self._counts = ranks.counts(len(usable_edges(graph)))
+        self._horizon = recipe.epochs * steps_of(sum(self._counts), recipe.batch_size)
         self.steps = 0
         # Of the epoch under way: the randomness that it began with, batches done, their loss, their pairs.
         self._epoch_began = self._rng.bit_generator.state
@@ -71,29 +82,30 @@ class Trainer:
 
     def epoch(self, should_stop: ShouldStop | None = None, after_step: AfterStep | None = None) -> float:
         """One pass over the interactions; the mean loss.  Raises CancelledError, DivergedError."""
-        for edges in self._batches():
-            if should_stop is not None and should_stop():
+        for edges, n_pairs in self._batches():
+            if self._ranks.agreed(should_stop is not None and should_stop()):
                 raise CancelledError("the run was cancelled")
-            self._total += self._step(edges) * len(edges)
-            self._n_pairs += len(edges)
+            self._total += self._step(edges, max(n_pairs, 1)) * n_pairs
+            self._n_pairs += n_pairs
             self._n_done += 1
             if after_step is not None:
                 after_step()
-        loss = float(self._total) / self._n_pairs
+        loss = float(self._ranks.sum(self._total)) / self._n_pairs
         self._n_done, self._n_pairs = 0, 0
         self._total.zero_()
         if not np.isfinite(loss):
             raise DivergedError(f"the loss became {loss} after {self.steps} steps; a smaller learning rate may help")
         return loss
 
-    def _batches(self) -> Iterator[Rows]:
-        """The batches of this epoch that are not done."""
+    def _batches(self) -> Iterator[tuple[Rows, int]]:
+        """The batches of this epoch that are not done: own edges, and the number of those of all ranks."""
         now = self._rng.bit_generator.state
         if self._n_done:
             self._rng.bit_generator.state = self._epoch_began
         else:
             self._epoch_began = now
-        batches = edge_batches(self._graph, self._recipe.batch_size, self._rng)
+        size, counts = self._recipe.batch_size, self._counts
+        batches = zip(edge_batches(self._graph, size, self._rng, counts), pairs_in_batches(counts, size), strict=True)
         for done in range(self._n_done):
             next(batches)
             if done == self._n_done - 1:
@@ -103,39 +115,52 @@ class Trainer:
     @torch.no_grad()
     def state(self) -> Checkpoint:
         """All that the next step depends on."""
-        arrays = {"layer0": self._layer0, **{name: self._adam.state[self._layer0][name] for name in MOMENTS}}
+        moments = {name: torch.cat([self._adam.state[side][name] for side in self._sides]) for name in MOMENTS}
+        arrays = {"layer0": self._layer0, **moments}
         values = {
             "steps": self.steps,
-            "rng": self._rng.bit_generator.state,
-            "epoch_began": self._epoch_began,
             "n_done": self._n_done,
             "n_pairs": self._n_pairs,
-            "total": float(self._total),
+            "own": {
+                "rng": self._rng.bit_generator.state,
+                "epoch_began": self._epoch_began,
+                "total": float(self._total),
+            },
         }
         return Checkpoint({name: tensor.cpu().numpy().copy() for name, tensor in arrays.items()}, values)
 
     @torch.no_grad()
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from there."""
-        values = checkpoint.values
+        values, own = checkpoint.values, checkpoint.values["own"][self._ranks.rank]
         tensors = {name: torch.tensor(checkpoint.arrays[name], device=self.device) for name in ("layer0", *MOMENTS)}
         self._layer0.copy_(tensors.pop("layer0"))
-        step = torch.tensor(float(values["steps"]), device=self.device)
-        self._adam.state[self._layer0] = {"step": step, **tensors}
+        for side, rows in zip(self._sides, (slice(self._graph.n_users), slice(self._graph.n_users, None)), strict=True):
+            step = torch.tensor(float(values["steps"]), device=self.device)
+            self._adam.state[side] = {"step": step, **{name: table[rows].clone() for name, table in tensors.items()}}
         self.steps, self._n_done, self._n_pairs = values["steps"], values["n_done"], values["n_pairs"]
-        self._rng.bit_generator.state, self._epoch_began = values["rng"], values["epoch_began"]
-        self._total.fill_(values["total"])
+        self._rng.bit_generator.state, self._epoch_began = own["rng"], own["epoch_began"]
+        self._total.fill_(own["total"])
+
+    def _step(self, edges: Rows, n_pairs: int) -> Tensor:
+        return self.learn(edges, self._objective.draw(edges, self._rng), n_pairs)
 
     @torch.no_grad()
-    def _step(self, edges: Rows) -> Tensor:
-        batch = self._objective.draw(edges, self._rng)
+    def learn(self, edges: Rows, batch: Any, n_pairs: int) -> Tensor:
+        """One step on a batch of edges that is drawn; its mean loss, or this rank's part of it.
+
+        n_pairs: in the batch, those of other ranks too.
+        """
+        u = self._graph.n_users
         with self._propagate.without(self._own_entries(edges)):
             propagate = self._propagate.half if self._half else self._propagate
-            loss, gradient = self._objective.loss(propagate(self._layer0), batch)  # gradient: (N, D)
+            loss, gradient = self._objective.loss(propagate(self._layer0), batch, n_pairs)  # gradient: (N, D)
+            self._ranks.sum(gradient[u:])
             gradient = propagate(gradient)  # P is symmetric
-        self._objective.add_l2(gradient, self._layer0, batch)
+        self._objective.add_l2(gradient, self._layer0, batch, n_pairs)
         gradient[: len(self._fixed)].zero_()
-        self._layer0.grad = gradient
+        for side, rows in zip(self._sides, (gradient[:u], gradient[u:]), strict=True):
+            side.grad = rows
         self._adam.param_groups[0]["lr"] = self._learning_rate()
         self._adam.step()
         self.steps += 1
@@ -154,10 +179,11 @@ class Trainer:
 
     @torch.no_grad()
     def embeddings(self) -> Embeddings:
-        """Vectors as they are now.  Raises DivergedError if one gives no finite score."""
+        """Vectors as they are now, of own users and all items.  Raises DivergedError if one gives no finite score."""
         messages = self._propagate.messages(self._layer0)
         vectors = self._propagate(self._layer0)
-        if not bool(vectors.abs().amax() < LARGEST):  # also false for NaN
+        overflow = ~(vectors.abs().amax() < LARGEST)  # also for NaN
+        if bool(self._ranks.sum(overflow.float())):
             raise DivergedError(f"the vectors overflow after {self.steps} steps; a smaller learning rate may help")
         u = self._graph.n_users
         # clone: the trainer goes on writing into layer 0, and without layers the vectors are layer 0
@@ -182,40 +208,74 @@ def fit(
     should_stop: ShouldStop | None = None,
     validate: Validate | None = None,
     checkpoints: Checkpoints | None = None,
+    ranks: Ranks = ALONE,
 ) -> FitResult:
     """Train layer 0 for ``recipe.epochs`` passes, or with ``validate`` until it stops helping; the best come back.
 
     With a learning rate that decays, only the second half of the epochs is validated.
     initial: (N, D) float32, users first.  stop_after: end after so many epochs of the recipe's schedule.
     checkpoints: where the state is kept when due, and the result; a fit of which something is kept goes on from there.
+    ranks: who trains together; the others are told their part, and this process is the first.
     Equal inputs give equal bits on a CPU, broken off in between or not.
-    Raises NothingToLearnError, CancelledError, DivergedError, UnusableDeviceError.
+    Raises NothingToLearnError, CancelledError, DivergedError, UnusableDeviceError, RankLostError.
     """
     check_learnable(graph)
-    began = time.perf_counter()
-    trainer = Trainer(graph, initial, recipe)
-    best = _Best(validate)
-    losses: list[float] = []
-    n_epochs = min(recipe.epochs, stop_after or recipe.epochs)
-    key = "" if checkpoints is None else fit_key(graph, initial, recipe, stop_after, validate is not None)
-    kept = None if checkpoints is None else checkpoints.resume(key)
-    if kept is not None:
-        losses += kept.values["losses"]
-        began -= kept.values["seconds"]
-        for epoch, loss in enumerate(losses, 1):
-            if on_epoch is not None:
+    many = (ranks.size,) if ranks.size > 1 else ()
+    key = "" if checkpoints is None else fit_key(graph, initial, recipe, stop_after, validate is not None, *many)
+    while True:
+        kept = None if checkpoints is None else checkpoints.resume(key)
+        if kept is not None and on_epoch is not None:
+            n_epochs = min(recipe.epochs, stop_after or recipe.epochs)
+            for epoch, loss in enumerate(kept.values["losses"], 1):
                 on_epoch(epoch, n_epochs, loss, kept.values["seconds"])
-        if (result := result_of(kept)) is not None:
+        if kept is not None and (result := result_of(kept)) is not None:
             return result
-        trainer.restore(kept)
-        best.restore(kept)
+        try:
+            job = ranks.share(FitJob(graph, initial, recipe, stop_after, validate, kept))
+            result = fit_part(job, ranks, on_epoch=on_epoch, should_stop=should_stop, checkpoints=checkpoints, key=key)
+        except RankLostError:
+            if not ranks.renewed():
+                raise
+            continue
+        if checkpoints is not None and result.seconds > FINISHED_SECONDS:
+            checkpoints.keep(key, finished(result))
+        return result
+
+
+def fit_part(
+    job: FitJob,
+    ranks: Ranks,
+    *,
+    on_epoch: OnEpoch | None = None,
+    should_stop: ShouldStop | None = None,
+    checkpoints: Checkpoints | None = None,
+    key: str = "",
+) -> FitResult:
+    """The fit of one rank: its users, all items; called by all at once, with hooks by the first.
+
+    The first gets the vectors of everybody, the others those of their users.
+    """
+    began = time.perf_counter()
+    recipe = job.recipe
+    trainer = Trainer(job.graph, job.initial, recipe, ranks)
+    best = _Best(job.validate, ranks)
+    losses: list[float] = []
+    n_epochs = min(recipe.epochs, job.stop_after or recipe.epochs)
+    if job.kept is not None:
+        losses += job.kept.values["losses"]
+        began -= job.kept.values["seconds"]
+        trainer.restore(job.kept)
+        best.restore(job.kept)
 
     def after_step() -> None:
-        if checkpoints is not None and checkpoints.due():
+        if ranks.agreed(checkpoints is not None and checkpoints.due()):
             state, of_best = trainer.state(), best.state()
             values = {"losses": [*losses], "seconds": time.perf_counter() - began}
-            checkpoint = Checkpoint({**state.arrays, **of_best.arrays}, {**state.values, **of_best.values, **values})
-            checkpoints.keep(key, checkpoint)
+            checkpoint = ranks.joined(
+                Checkpoint({**state.arrays, **of_best.arrays}, {**state.values, **of_best.values, **values})
+            )
+            if checkpoint is not None and checkpoints is not None:
+                checkpoints.keep(key, checkpoint)
 
     every = max(1, n_epochs // VALIDATIONS)
     first = (recipe.epochs + 1) // 2 if recipe.decay else 1  # steps still long say little of where they will settle
@@ -223,13 +283,13 @@ def fit(
         losses.append(trainer.epoch(should_stop, after_step))
         if on_epoch is not None:
             on_epoch(epoch, n_epochs, losses[-1], time.perf_counter() - began)
-        if validate is not None and epoch >= first and (epoch % every == 0 or epoch == n_epochs):
+        if job.validate is not None and epoch >= first and (epoch % every == 0 or epoch == n_epochs):
             best.offer(trainer, epoch)
             if best.stale >= PATIENCE:
                 break
     n_kept = best.epoch or len(losses)
-    result = FitResult(
-        embeddings=best.embeddings or trainer.embeddings(),
+    return FitResult(
+        embeddings=_whole(best.embeddings or trainer.embeddings(), ranks),
         losses=tuple(losses[:n_kept]),
         steps=trainer.steps * n_kept // len(losses),
         device=str(trainer.device),
@@ -238,9 +298,12 @@ def fit(
         epochs_done=len(losses),
         validation=tuple(best.history),
     )
-    if checkpoints is not None and result.seconds > FINISHED_SECONDS:
-        checkpoints.keep(key, finished(result))
-    return result
+
+
+def _whole(embeddings: Embeddings, ranks: Ranks) -> Embeddings:
+    """With the vectors of all users, at the first rank."""
+    arrays = ranks.whole(embeddings_arrays(embeddings, ""))
+    return embeddings if arrays is None else embeddings_from(arrays, "") or embeddings
 
 
 def propagated(graph: BipartiteGraph, layer0: NDArray[np.float32], recipe: Recipe) -> Embeddings:
@@ -251,8 +314,8 @@ def propagated(graph: BipartiteGraph, layer0: NDArray[np.float32], recipe: Recip
 class _Best:
     """The best vectors so far, by validation."""
 
-    def __init__(self, validate: Validate | None) -> None:
-        self._validate = validate
+    def __init__(self, validate: Validate | None, ranks: Ranks) -> None:
+        self._validate, self._ranks = validate, ranks
         self.embeddings: Embeddings | None = None
         self.score: float | None = None
         self.epoch = 0
@@ -274,7 +337,7 @@ class _Best:
     def offer(self, trainer: Trainer, epoch: int) -> None:
         assert self._validate is not None
         embeddings = trainer.embeddings()
-        score = self._validate(embeddings)
+        score = self._ranks.mean(self._validate(embeddings))
         self.history.append((epoch, score))
         self.stale += 1
         if self.score is None or score > self.score:

@@ -12,6 +12,7 @@ from torch import Tensor
 from app.graph.bipartite import BipartiteGraph
 from app.training.config import Recipe
 from app.training.loss import Groups, Pairs, add_l2, bpr_loss, pool_softmax_loss
+from app.training.ranks import ALONE, Ranks
 from app.training.sampling import PoolSampler, Rows, UnseenSampler
 
 GROUP = 64  # pairs that share a pool
@@ -20,24 +21,35 @@ Batch = TypeVar("Batch", Pairs, Groups)
 
 
 class Objective(ABC, Generic[Batch]):
-    """Loss of a batch of edges of one graph."""
+    """Loss of a batch of edges of one graph.
 
-    def __init__(self, graph: BipartiteGraph, recipe: Recipe, device: torch.device) -> None:
-        self._graph, self._recipe, self._device = graph, recipe, device
+    n_pairs: of the batch, those of the other ranks too.
+    """
+
+    def __init__(self, graph: BipartiteGraph, recipe: Recipe, device: torch.device, ranks: Ranks = ALONE) -> None:
+        self._graph, self._recipe, self._device, self._ranks = graph, recipe, device, ranks
         self._users, self._items = graph.edge_users(), graph.user_items.indices
-        self._weights = graph.user_items.data / graph.user_items.data.mean()
+        own = np.array([graph.user_items.data.sum(dtype=np.float64), graph.n_edges])
+        weight, self._n_edges = ranks.total(own).tolist()
+        self._weights = graph.user_items.data / np.float32(weight / self._n_edges)
 
     @abstractmethod
     def draw(self, edges: Rows, rng: np.random.Generator) -> Batch:
         """A batch of edges with its negatives, on the device."""
 
     @abstractmethod
-    def loss(self, vectors: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Mean loss of the batch and its gradient with respect to the final vectors, both (N, D)."""
+    def loss(self, vectors: Tensor, batch: Batch, n_pairs: int) -> tuple[Tensor, Tensor]:
+        """Mean loss, or this rank's part of it, and its gradient with respect to the final vectors, (N, D) both."""
 
     @abstractmethod
-    def add_l2(self, gradient: Tensor, layer0: Tensor, batch: Batch) -> None:
+    def add_l2(self, gradient: Tensor, layer0: Tensor, batch: Batch, n_pairs: int) -> None:
         """Add the gradient of the regularisation to that of layer 0, in place."""
+
+    def _add_l2(self, gradient: Tensor, layer0: Tensor, rows: Tensor, n_pairs: int) -> None:
+        """Of the vectors in ``rows``, repetitions counted."""
+        counts = torch.bincount(rows, minlength=len(layer0)).to(layer0.dtype)  # (N,)
+        self._ranks.sum(counts[self._graph.n_users :])
+        add_l2(gradient, layer0, counts, self._recipe.l2_weight, n_pairs)
 
     def _nodes(self, rows: NDArray[np.integer], *, items: bool = False) -> Tensor:
         return self._put(rows.astype(np.int64) + (self._graph.n_users if items else 0))
@@ -49,8 +61,8 @@ class Objective(ABC, Generic[Batch]):
 class Bpr(Objective[Pairs]):
     """One uniform unseen negative a pair; L2 on the layer-0 vectors of the batch."""
 
-    def __init__(self, graph: BipartiteGraph, recipe: Recipe, device: torch.device) -> None:
-        super().__init__(graph, recipe, device)
+    def __init__(self, graph: BipartiteGraph, recipe: Recipe, device: torch.device, ranks: Ranks = ALONE) -> None:
+        super().__init__(graph, recipe, device, ranks)
         self._sampler = UnseenSampler(graph)
 
     def draw(self, edges: Rows, rng: np.random.Generator) -> Pairs:
@@ -63,14 +75,14 @@ class Bpr(Objective[Pairs]):
             weights=self._put(self._weights[edges]),
         )
 
-    def loss(self, vectors: Tensor, batch: Pairs) -> tuple[Tensor, Tensor]:
+    def loss(self, vectors: Tensor, batch: Pairs, n_pairs: int) -> tuple[Tensor, Tensor]:
         """See ``bpr_loss``."""
-        return bpr_loss(vectors, batch)
+        return bpr_loss(vectors, batch, n_pairs)
 
-    def add_l2(self, gradient: Tensor, layer0: Tensor, batch: Pairs) -> None:
+    def add_l2(self, gradient: Tensor, layer0: Tensor, batch: Pairs, n_pairs: int) -> None:
         """Of the vectors in the batch, negatives too, as the paper has it."""
         rows = torch.cat([batch.users, batch.positives, batch.negatives])
-        add_l2(gradient, layer0, rows, self._recipe.l2_weight, len(batch.users))
+        self._add_l2(gradient, layer0, rows, n_pairs)
 
 
 class PoolSoftmax(Objective[Groups]):
@@ -79,12 +91,12 @@ class PoolSoftmax(Objective[Groups]):
     The second is what L2 on a batch's pairs is on average, without its noise.
     """
 
-    def __init__(self, graph: BipartiteGraph, recipe: Recipe, device: torch.device) -> None:
-        super().__init__(graph, recipe, device)
+    def __init__(self, graph: BipartiteGraph, recipe: Recipe, device: torch.device, ranks: Ranks = ALONE) -> None:
+        super().__init__(graph, recipe, device, ranks)
         self._sampler = PoolSampler(graph, recipe.n_negatives)
         sides = (self._users, graph.n_users), (self._items, graph.n_items)
-        degrees = np.concatenate([np.bincount(rows, minlength=n) for rows, n in sides])
-        share = degrees / graph.n_edges * recipe.l2_weight
+        users, items = (np.bincount(rows, minlength=n) for rows, n in sides)
+        share = np.concatenate([users, ranks.total(items)]) / self._n_edges * recipe.l2_weight
         self._decay = self._put(share.astype(np.float32)).unsqueeze(1)  # (N, 1)
 
     def draw(self, edges: Rows, rng: np.random.Generator) -> Groups:
@@ -104,11 +116,11 @@ class PoolSoftmax(Objective[Groups]):
             weights=self._put(weights),
         )
 
-    def loss(self, vectors: Tensor, batch: Groups) -> tuple[Tensor, Tensor]:
+    def loss(self, vectors: Tensor, batch: Groups, n_pairs: int) -> tuple[Tensor, Tensor]:
         """See ``pool_softmax_loss``."""
-        return pool_softmax_loss(vectors, batch)
+        return pool_softmax_loss(vectors, batch, n_pairs)
 
-    def add_l2(self, gradient: Tensor, layer0: Tensor, batch: Groups) -> None:
+    def add_l2(self, gradient: Tensor, layer0: Tensor, batch: Groups, n_pairs: int) -> None:
         """Weight * degree / E * E0."""
         gradient.addcmul_(self._decay, layer0)
 
@@ -127,16 +139,16 @@ class HardBpr(Bpr):
             weights=self._put(self._weights[edges]),
         )
 
-    def loss(self, vectors: Tensor, batch: Pairs) -> tuple[Tensor, Tensor]:
+    def loss(self, vectors: Tensor, batch: Pairs, n_pairs: int) -> tuple[Tensor, Tensor]:
         """``bpr_loss`` with the hardest negatives."""
         scores = torch.einsum("bd,bmd->bm", vectors[batch.users], vectors[batch.negatives])  # (B, M)
         hardest = batch.negatives.gather(1, scores.argmax(1, keepdim=True)).squeeze(1)  # (B,)
-        return bpr_loss(vectors, batch._replace(negatives=hardest))
+        return bpr_loss(vectors, batch._replace(negatives=hardest), n_pairs)
 
-    def add_l2(self, gradient: Tensor, layer0: Tensor, batch: Pairs) -> None:
+    def add_l2(self, gradient: Tensor, layer0: Tensor, batch: Pairs, n_pairs: int) -> None:
         """Of users and positives; negatives that were not chosen do not count, and those chosen often, too much."""
         rows = torch.cat([batch.users, batch.positives])
-        add_l2(gradient, layer0, rows, self._recipe.l2_weight, len(batch.users))
+        self._add_l2(gradient, layer0, rows, n_pairs)
 
 
 OBJECTIVES: Mapping[str, type[Bpr] | type[PoolSoftmax]] = {"bpr": Bpr, "hard_bpr": HardBpr, "softmax": PoolSoftmax}

@@ -31,6 +31,7 @@ from app.training.current import Current, Known
 from app.training.evaluate import Scores, evaluate, model_scores
 from app.training.fit import check_learnable, fit, propagated
 from app.training.gate import judge_against, side_by_side
+from app.training.ranks import ALONE, Ranks
 from app.training.remembered import recipe_fields, remembered_filter
 from app.training.result import FitResult, Metrics, OnEpoch, ShouldStop, TrainedModel, Verdict, after
 from app.training.search import Choice, Trial, choose, ease_weights
@@ -55,6 +56,7 @@ def train(
     should_stop: ShouldStop | None = None,
     learn_encoder: LearnEncoder | None = None,
     checkpoints: Checkpoints | None = None,
+    ranks: Ranks = ALONE,
 ) -> TrainedModel:
     """Choose recipe, filter and number of epochs on held-out interactions, judge, and fit again on everything.
 
@@ -64,8 +66,9 @@ def train(
     recipe its vectors are trained on for a few steps where that will do.
     learn_encoder: makes numbers of words; one that remembers saves the time.
     checkpoints: keep what the fits have done, for when the run is broken off.
+    ranks: who trains together; this process is the first, and alone does all but the fits.
     on_epoch counts all fits through.  With too few interactions to hold any out there is one fit of all epochs.
-    Raises NothingToLearnError, CancelledError, DivergedError, CollapsedError, UnusableDeviceError.
+    Raises NothingToLearnError, CancelledError, DivergedError, CollapsedError, UnusableDeviceError, RankLostError.
     """
     began = time.perf_counter()
     graph = BipartiteGraph.from_snapshot(snapshot, weights)
@@ -75,7 +78,7 @@ def train(
     served = None if current is None else (current, Known(current, snapshot))
     why_not = None
     if served is not None and served[0].go_on and remembered:
-        hooks = _Hooks(on_epoch, should_stop, checkpoints)
+        hooks = _Hooks(on_epoch, should_stop, checkpoints, ranks)
         recipe = config.recipe(graph.n_edges, graph.n_items, **remembered)
         model = _going_on(graph, recipe, served, nodes, hooks)
         if isinstance(model, TrainedModel):
@@ -91,6 +94,7 @@ def train(
             on_epoch=on_epoch,
             should_stop=should_stop,
             checkpoints=checkpoints,
+            ranks=ranks,
         )
         return replace(_model(final, graph, recipe, began, nodes), why_not=why_not)
 
@@ -120,8 +124,10 @@ def train(
         on_epoch=count.trying,
         should_stop=should_stop,
         checkpoints=checkpoints,
+        ranks=ranks,
     )
-    final, choice, note = _fit_last(choice, parts, graph, nodes, _Hooks(count.fitting, should_stop, checkpoints))
+    hooks = _Hooks(count.fitting, should_stop, checkpoints, ranks)
+    final, choice, note = _fit_last(choice, parts, graph, nodes, hooks)
     best, chosen = choice.best, _chosen_scores(choice, parts, forms, nodes)
     metrics = {"model": evaluate(chosen, parts), **forms.metrics}
     verdict = _verdict(metrics, served, chosen, parts)
@@ -145,6 +151,7 @@ class _Hooks(NamedTuple):
     on_epoch: OnEpoch | None
     should_stop: ShouldStop | None
     checkpoints: Checkpoints | None
+    ranks: Ranks
 
 
 def _going_on(

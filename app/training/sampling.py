@@ -1,6 +1,6 @@
 """Batches of positives with unseen negatives."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,18 +68,46 @@ class PoolSampler:
         return owners[hit], slots[hit]
 
 
-def edge_batches(graph: BipartiteGraph, batch_size: int, rng: np.random.Generator) -> Iterator[Rows]:
-    """One epoch of edges in random order, (B,) each.  Users who have seen everything have no negative: left out."""
+def edge_batches(
+    graph: BipartiteGraph, batch_size: int, rng: np.random.Generator, counts: Sequence[int] | None = None
+) -> Iterator[Rows]:
+    """One epoch of edges in random order, (B,) each.  Users who have seen everything have no negative: left out.
+
+    counts: usable edges of all ranks, this one among them, where there are several; then a batch holds this rank's
+    part of ``batch_size``, in proportion, and may be empty.
+    """
     usable = usable_edges(graph)
-    order = rng.permutation(np.tile(usable, _repeats(len(usable))))
-    for start in range(0, len(order), batch_size):
-        yield order[start : start + batch_size]
+    total = sum(counts) if counts is not None else len(usable)
+    order = rng.permutation(np.tile(usable, _repeats(total)))
+    done = 0
+    for cut in _cuts(len(usable), total, batch_size):
+        yield order[done:cut]
+        done = cut
+
+
+def pairs_in_batches(counts: Sequence[int], batch_size: int) -> Iterator[int]:
+    """Sizes of the batches of all ranks together."""
+    done = 0
+    for cuts in zip(*(_cuts(count, sum(counts), batch_size) for count in counts), strict=True):
+        yield sum(cuts) - done
+        done = sum(cuts)
+
+
+def _cuts(count: int, total: int, batch_size: int) -> Iterator[int]:
+    """How many edges a rank has done after each step of an epoch."""
+    repeats = _repeats(total)
+    for start in range(0, total * repeats, batch_size):
+        yield min(start + batch_size, total * repeats) * count // total
 
 
 def steps_in_epoch(graph: BipartiteGraph, batch_size: int) -> int:
     """Number of batches that ``edge_batches`` gives."""
-    n = len(usable_edges(graph))
-    return -(-n * _repeats(n) // batch_size)
+    return steps_of(len(usable_edges(graph)), batch_size)
+
+
+def steps_of(n_edges: int, batch_size: int) -> int:
+    """Number of batches of so many usable edges."""
+    return -(-n_edges * _repeats(n_edges) // batch_size)
 
 
 def usable_edges(graph: BipartiteGraph) -> Rows:

@@ -20,8 +20,9 @@ from app.training.blend import FilterKind, kept_scores, unit_weight
 from app.training.checkpoint import Checkpoints
 from app.training.collapse import collapsed
 from app.training.config import DEFAULT_LAYERS, GOING_ON, MANY_ITEMS, Recipe, TrainingConfig, epochs_of
-from app.training.evaluate import METRIC, Scores, evaluate, model_scores, sweep
+from app.training.evaluate import METRIC, Scores, Validation, model_scores, sweep
 from app.training.fit import fit
+from app.training.ranks import ALONE, Ranks
 from app.training.result import FitResult, ShouldStop
 from app.training.sampling import steps_in_epoch
 from app.training.split import Split, few_users
@@ -101,6 +102,7 @@ def choose(
     on_epoch: OnTrialEpoch | None = None,
     should_stop: ShouldStop | None = None,
     checkpoints: Checkpoints | None = None,
+    ranks: Ranks = ALONE,
 ) -> Choice:
     """Try recipes, each with every filter, on the held-out part.
 
@@ -108,7 +110,7 @@ def choose(
     then.  began: when the time budget did, by ``time.perf_counter``; None: now.  Raises what ``fit`` raises.
     """
     began = time.perf_counter() if began is None else began
-    hooks = _Hooks(began, on_epoch, should_stop, checkpoints)
+    hooks = _Hooks(began, on_epoch, should_stop, checkpoints, ranks)
     return _Search(parts, start, config, filters, hooks).run(remembered)
 
 
@@ -131,6 +133,7 @@ class _Hooks(NamedTuple):
     on_epoch: OnTrialEpoch | None
     should_stop: ShouldStop | None
     checkpoints: Checkpoints | None
+    ranks: Ranks
 
 
 class _Search:
@@ -143,7 +146,7 @@ class _Search:
         hooks: _Hooks,
     ) -> None:
         self._start, self._config = start, config
-        self._began, self._on_epoch, self._should_stop, self._checkpoints = hooks
+        self._began, self._on_epoch, self._should_stop, self._checkpoints, self._ranks = hooks
         self._graph, self._all, self._matrices = parts.train, parts, filters
         many = self._graph.n_items > MANY_ITEMS
         self._parts = few_users(parts, VALIDATION_USERS_OF_MANY if many else VALIDATION_USERS)
@@ -268,7 +271,8 @@ class _Search:
             on_epoch=self._tell,
             should_stop=self._should_stop,
             checkpoints=self._checkpoints,
-            validate=lambda embeddings: evaluate(model_scores(embeddings), self._parts)[METRIC],
+            validate=Validation(self._parts),
+            ranks=self._ranks,
         )
         assert fitted.score is not None
         score, own = fitted.score, model_scores(fitted.embeddings)

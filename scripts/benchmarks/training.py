@@ -329,7 +329,8 @@ def our_gradient(graph: BipartiteGraph, layer0: Tensor, batch: tuple[Tensor, Ten
     propagate = Propagation(normalised_adjacency(graph), LAYERS, "mean", torch.device("cpu"))
     _, gradient = bpr_loss(propagate(layer0), Pairs(*batch, torch.ones(BATCH)))
     gradient = propagate(gradient)
-    add_l2(gradient, layer0, torch.cat(batch), L2, BATCH)
+    counts = torch.bincount(torch.cat(batch), minlength=len(layer0)).to(layer0.dtype)
+    add_l2(gradient, layer0, counts, L2, BATCH)
     return gradient
 
 

@@ -1,0 +1,1 @@
+"""Several processes that train one model: exact full-graph LightGCN, users split over ranks, item rows replicated."""

@@ -1,0 +1,180 @@
+"""Ranks of torch.distributed: gloo between CPUs, NCCL between GPUs."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from numpy.typing import NDArray
+from torch import Tensor
+from torch._C._distributed_c10d import Store  # torch.distributed has it too, but not its type
+
+from app.errors import RankLostError
+from app.training.checkpoint import Array, Checkpoint
+from app.training.device import choose_device
+from app.training.distributed.parts import arrays_joined, job_parts, packed, unpacked, user_bounds, users_only
+from app.training.job import FitJob
+from app.training.ranks import Ranks
+
+PIECE_BYTES = 1 << 28  # of an array that is sent
+IDLE = timedelta(days=7)  # how long a rank waits for work: the first may judge, draw and publish meanwhile
+FIT, END = "fit", "end"
+
+
+class Group(Ranks):
+    """This process in the default process group of torch, which is there already.
+
+    store: over which the first rank tells the others what comes.  local: place among the ranks of this machine, for
+    the choice of a GPU.  bounds: where the users of each rank begin, and U; None: evenly by work.
+    """
+
+    def __init__(self, store: Store, local: int, bounds: Sequence[int] | None = None) -> None:
+        self.rank, self.size = dist.get_rank(), dist.get_world_size()
+        self._store, self._local, self._bounds = store, local, bounds
+        self._told = 0
+        self._counts = [0] * self.size
+        self.summed_bytes = 0
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        try:
+            yield
+        except RuntimeError as error:  # of torch.distributed; all that goes wrong between processes is one
+            reason = str(error).partition(". This is typically")[0].rpartition("] ")[2]
+            raise RankLostError(self.rank, self.size, reason) from error
+
+    def device(self, name: str) -> torch.device:
+        """One GPU each where there are some."""
+        device = choose_device(name)
+        if device.type == "cuda" and device.index is None:
+            device = choose_device(f"cuda:{self._local % torch.cuda.device_count()}")
+            torch.cuda.set_device(device)
+        return device
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """See ``Ranks``; raises RankLostError, as all of these do."""
+        if tensor.numel():
+            with self._guarded():
+                dist.all_reduce(tensor)
+            self.summed_bytes += tensor.numel() * tensor.element_size()
+        return tensor
+
+    def total(self, array: NDArray[Any]) -> NDArray[Any]:
+        """See ``Ranks``."""
+        result: NDArray[Any] = self.sum(torch.from_numpy(array.copy())).numpy()
+        return result
+
+    def counts(self, count: int) -> list[int]:
+        """See ``Ranks``."""
+        own, found = torch.tensor([count]), [torch.zeros(1, dtype=torch.int64) for _ in range(self.size)]
+        with self._guarded():
+            dist.all_gather(found, own)
+        return [int(number) for number in found]
+
+    def mean(self, values: float | NDArray[np.float64]) -> float:
+        """See ``Ranks``; in the order of the ranks, so that it is the mean that one process would find."""
+        own = torch.from_numpy(np.atleast_1d(values))
+        counts = self.counts(len(own))
+        most = max(counts)
+        padded = torch.zeros(most, dtype=torch.float64)
+        padded[: len(own)] = own
+        found = [torch.zeros(most, dtype=torch.float64) for _ in counts]
+        with self._guarded():
+            dist.all_gather(found, padded)
+        parts = [part[:count].numpy() for part, count in zip(found, counts, strict=True)]
+        return float(np.mean(np.concatenate(parts)))
+
+    def agreed(self, flag: bool) -> bool:
+        """See ``Ranks``."""
+        own = torch.tensor([flag], dtype=torch.uint8)
+        with self._guarded():
+            dist.broadcast(own, 0)
+        return bool(own)
+
+    def share(self, job: FitJob) -> FitJob:
+        """Tell the others that there is a fit, and send each its part."""
+        bounds = self._bounds or user_bounds(job.graph, self.size)
+        self._tell(FIT)
+        own, *others = job_parts(job, bounds)
+        with self._guarded():
+            for rank, part in enumerate(others, 1):
+                _send(packed(part), rank)
+        self._counts = np.diff(bounds).tolist()
+        return own
+
+    def next_job(self) -> FitJob | None:
+        """This rank's part of the next fit; None: there is nothing more to do.  Blocks."""
+        name = f"work/{self._told}"
+        self._told += 1
+        with self._guarded():
+            self._store.wait([name], IDLE)
+            if self._store.get(name).decode() == END:
+                return None
+            job = unpacked(_receive(0))
+        self._counts[self.rank] = job.graph.n_users
+        return job
+
+    def end(self) -> None:
+        """Tell the others that there is nothing more to do."""
+        self._tell(END)
+
+    def _tell(self, what: str) -> None:
+        with self._guarded():
+            self._store.set(f"work/{self._told}", what)
+        self._told += 1
+
+    def whole(self, arrays: Mapping[str, Array]) -> Mapping[str, Array] | None:
+        """See ``Ranks``."""
+        with self._guarded():
+            if self.rank:
+                _send(Checkpoint(users_only(arrays, self._counts[self.rank]), {}), 0)
+                return None
+            others = [_receive(rank).arrays for rank in range(1, self.size)]
+        return arrays_joined([arrays, *others], self._counts)
+
+    def each(self, values: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        """See ``Ranks``."""
+        with self._guarded():
+            if self.rank:
+                _send(Checkpoint({}, values), 0)
+                return []
+            return [values, *(_receive(rank).values for rank in range(1, self.size))]
+
+
+def _send(parcel: Checkpoint, rank: int) -> None:
+    arrays = {name: np.ascontiguousarray(array) for name, array in parcel.arrays.items()}
+    described = [[name, array.dtype.str, array.shape] for name, array in arrays.items()]
+    head = np.frombuffer(json.dumps([described, parcel.values]).encode(), np.uint8)
+    dist.send(torch.tensor([len(head)]), rank)
+    for array in (head, *arrays.values()):
+        for piece in _pieces(array):
+            dist.send(torch.from_numpy(piece.copy() if not piece.flags.writeable else piece), rank)
+
+
+def _receive(rank: int) -> Checkpoint:
+    length = torch.zeros(1, dtype=torch.int64)
+    dist.recv(length, rank)
+    head = np.empty(int(length), np.uint8)
+    _fill(head, rank)
+    described, values = json.loads(head.tobytes())
+    arrays: dict[str, Array] = {}
+    for name, dtype, shape in described:
+        arrays[name] = np.empty(shape, dtype)
+        _fill(arrays[name], rank)
+    return Checkpoint(arrays, values)
+
+
+def _fill(array: Array, rank: int) -> None:
+    for piece in _pieces(array):
+        dist.recv(torch.from_numpy(piece), rank)
+
+
+def _pieces(array: Array) -> Iterator[NDArray[np.uint8]]:
+    """Views of a contiguous array's bytes."""
+    whole = array.reshape(-1).view(np.uint8)
+    for start in range(0, len(whole), PIECE_BYTES):
+        yield whole[start : start + PIECE_BYTES]

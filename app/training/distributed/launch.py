@@ -1,0 +1,158 @@
+"""Starting ranks: those of this machine by ourselves, those of several by torchrun."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch._C._distributed_c10d import PrefixStore, Store, TCPStore  # torch.distributed has them too, without types
+
+from app.errors import RankLostError, TrainingError
+from app.leash import leashed
+from app.training.distributed.group import Group
+from app.training.fit import fit_part
+from app.training.ranks import ALONE, Ranks
+
+HOST = "127.0.0.1"
+START_SECONDS = 120.0  # until every rank is there; importing torch takes some on a busy machine
+STARTS = 3  # after a rank was lost, before the run is given up
+LOOPBACK = {"linux": "lo", "darwin": "lo0"}
+
+
+@contextmanager
+def local_ranks(size: int, timeout_seconds: float) -> Iterator[Ranks]:
+    """``size`` ranks on this machine; this process is the first and the others end with the block.
+
+    timeout_seconds: how long one waits for another in the middle of a fit.  Raises RankLostError.
+    """
+    if size == 1:
+        yield ALONE
+        return
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, threads // size))
+    group = LocalGroup(size, timeout_seconds)
+    try:
+        yield group
+    finally:
+        group.close()
+        torch.set_num_threads(threads)
+
+
+@contextmanager
+def torchrun_ranks(environment: Mapping[str, str], timeout_seconds: float) -> Iterator[Group]:
+    """This process as torchrun's variables say.  Raises RankLostError."""
+    local = int(environment.get("LOCAL_RANK", "0"))
+    with _said(int(environment["RANK"]), int(environment["WORLD_SIZE"])):
+        dist.init_process_group(_backend(), timeout=timedelta(seconds=timeout_seconds))
+    store = dist.distributed_c10d._get_default_store()
+    # Names of an attempt: the store outlives the ranks, and the next ones must not find what these were told.
+    named = PrefixStore(f"coursegraph/{environment.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+    try:
+        yield Group(named, local)
+    finally:
+        dist.destroy_process_group()
+
+
+def follow(group: Group) -> None:
+    """What every rank but the first does: its part of one fit after the other.  Raises RankLostError."""
+    while (job := group.next_job()) is not None:
+        try:
+            fit_part(job, group)
+        except RankLostError:
+            raise
+        except TrainingError:
+            continue  # cancelled or diverged: of all ranks, and the first says so
+
+
+class LocalGroup(Group):
+    """The first of several ranks on this machine, which starts the others, anew when one was lost."""
+
+    def __init__(self, size: int, timeout_seconds: float) -> None:
+        self._wanted, self._timeout = size, timeout_seconds
+        self._starts = 0
+        self._others: list[subprocess.Popen[bytes]] = []
+        self._start()
+
+    def _start(self) -> None:
+        self._starts += 1
+        wait = timedelta(seconds=START_SECONDS)
+        interface = LOOPBACK.get(sys.platform)
+        if interface is not None:
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
+        with _said(0, self._wanted):
+            store = TCPStore(HOST, 0, self._wanted, is_master=True, timeout=wait, wait_for_workers=False)
+            threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+            for rank in range(1, self._wanted):
+                place = [HOST, str(store.port), str(rank), str(self._wanted), str(self._timeout)]
+                command = leashed([sys.executable, "-m", "app.training.distributed", *place])
+                self._others.append(subprocess.Popen(command, env={**os.environ, **threads}))  # noqa: S603 - our own
+            _join(store, 0, self._wanted, self._timeout)
+        super().__init__(store, local=0)
+
+    def renewed(self) -> bool:
+        """Start all others anew, a few times."""
+        if self._starts == STARTS:
+            return False
+        self._stop()
+        self._start()
+        return True
+
+    @property
+    def others(self) -> list[int]:
+        """Process ids."""
+        return [process.pid for process in self._others]
+
+    def close(self) -> None:
+        """End the others, which are idle or lost."""
+        with suppress(RankLostError):
+            self.end()
+        for process in self._others:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(1.0)
+        self._stop()
+
+    def _stop(self) -> None:
+        for process in self._others:
+            process.kill()
+            process.wait()
+        self._others.clear()
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def serve(host: str, port: int, rank: int, size: int, timeout_seconds: float) -> None:
+    """Be one of the ranks that ``LocalGroup`` starts."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal, for the first rank: it ends this one
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    with _said(rank, size):
+        store = TCPStore(host, port, size, is_master=False, timeout=timedelta(seconds=START_SECONDS))
+        _join(store, rank, size, timeout_seconds)
+    follow(Group(store, local=rank))
+    dist.destroy_process_group()
+
+
+def _join(store: Store, rank: int, size: int, timeout_seconds: float) -> None:
+    """Make the process group; the waits in it are short only once everybody is there."""
+    here = f"here/{rank}"
+    store.set(here, "")
+    store.wait([f"here/{other}" for other in range(size)], timedelta(seconds=START_SECONDS))
+    dist.init_process_group(
+        _backend(), store=store, rank=rank, world_size=size, timeout=timedelta(seconds=timeout_seconds)
+    )
+
+
+def _backend() -> str:
+    return "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
+
+
+@contextmanager
+def _said(rank: int, size: int) -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise RankLostError(rank, size, f"not all came together: {error}") from error

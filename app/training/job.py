@@ -1,0 +1,27 @@
+"""What a fit works on, as values: what is divided among ranks."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.domain.embeddings import Embeddings
+from app.graph.bipartite import BipartiteGraph
+from app.training.checkpoint import Checkpoint
+from app.training.config import Recipe
+
+Validate = Callable[[Embeddings], float | NDArray[np.float64]]
+"""Score of a model, more is better, or scores of its users, whose mean counts; asked from time to time."""
+
+
+@dataclass(frozen=True, slots=True)
+class FitJob:
+    """initial: (N, D), users first, float32 or, for checks, float64.  kept: where an earlier attempt had come to."""
+
+    graph: BipartiteGraph
+    initial: NDArray[np.floating]
+    recipe: Recipe
+    stop_after: int | None = None
+    validate: Validate | None = None
+    kept: Checkpoint | None = None

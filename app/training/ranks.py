@@ -1,0 +1,78 @@
+"""Who trains together: processes, "ranks", each with some of the users and all of the items.
+
+Users are many and items few, so every rank has its own users' layer 0, edges, optimiser state and loss, and a replica
+of the items' rows.  What a rank cannot know alone are sums over all users: those are taken over the ranks, and then
+the replicas stay equal by themselves.  One process that trains alone is one rank, whose sums are whole as they are.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from app.training.checkpoint import Array, Checkpoint
+from app.training.device import choose_device
+from app.training.job import FitJob
+
+
+class Ranks:
+    """One rank alone.  Others are made by ``app.training.distributed``; these methods are then called by all at once.
+
+    rank: place of this process, 0 is the first.  size: how many there are.  The first rank has what concerns them all:
+    the caller's data, hooks, checkpoints, and the whole result.
+    """
+
+    rank = 0
+    size = 1
+
+    def device(self, name: str) -> torch.device:
+        """Where this rank computes.  Raises UnusableDeviceError."""
+        return choose_device(name)
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """Sum over all ranks, in place and returned; the same bits on each."""
+        return tensor
+
+    def total(self, array: NDArray[Any]) -> NDArray[Any]:
+        """The same of an array, which stays as it is."""
+        return array
+
+    def counts(self, count: int) -> list[int]:
+        """The number of each rank."""
+        return [count]
+
+    def mean(self, values: float | NDArray[np.float64]) -> float:
+        """Mean over the values of all ranks."""
+        return float(np.mean(values))
+
+    def agreed(self, flag: bool) -> bool:
+        """The flag of the first rank."""
+        return flag
+
+    def share(self, job: FitJob) -> FitJob:
+        """This rank's part of a fit; called by the first, the others wait for theirs."""
+        return job
+
+    def whole(self, arrays: Mapping[str, Array]) -> Mapping[str, Array] | None:
+        """Arrays by name, with the rows of all users where they are rows of users; at the first rank, else None."""
+        return arrays
+
+    def each(self, values: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        """Plain values of each rank; at the first, elsewhere of nobody."""
+        return [values]
+
+    def renewed(self) -> bool:
+        """After a rank was lost: whether there are again as many, and the fit may be begun anew."""
+        return False
+
+    def joined(self, checkpoint: Checkpoint) -> Checkpoint | None:
+        """A checkpoint of all ranks, at the first; None elsewhere.  ``own`` in its values: a list of each rank's."""
+        values = {**checkpoint.values, "own": self.each(checkpoint.values["own"])}
+        arrays = self.whole(checkpoint.arrays)
+        return None if arrays is None else Checkpoint(arrays, values)
+
+
+ALONE = Ranks()

@@ -1,0 +1,181 @@
+"""Several processes train the model that one trains."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import fields, replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from app.domain.embeddings import Embeddings
+from app.errors import CancelledError, DivergedError, RankLostError
+from app.graph.bipartite import BipartiteGraph
+from app.training.checkpoint import Array, Checkpoint
+from app.training.config import Loss, Recipe, TrainingConfig
+from app.training.distributed.launch import LocalGroup, local_ranks
+from app.training.distributed.parts import user_bounds
+from app.training.evaluate import Validation
+from app.training.fit import fit
+from app.training.split import split
+from tests.support.graphs import checkerboard, random_graph
+from tests.support.ranks import CASES, RANGES_OF, Case, alone
+
+ROOT = Path(__file__).parents[2]
+TOLERANCE = {"float64": 1e-10, "float32": 1e-4}
+Found = dict[tuple[str, int], list[dict[str, Array]]]
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
+    """What each rank of 2 and of 4 has after all cases."""
+    folder = tmp_path_factory.mktemp("ranks")
+    environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    result: Found = {}
+    for size in (2, 4):
+        command = [sys.executable, "-m", "tests.support.ranks", str(folder)]
+        processes = [
+            subprocess.Popen([*command, str(rank), str(size)], env=environment, cwd=ROOT) for rank in range(size)
+        ]
+        try:
+            assert [process.wait(timeout=120) for process in processes] == [0] * size
+        finally:
+            for process in processes:
+                process.kill()
+        for case in CASES:
+            result[case.name, size] = [dict(np.load(folder / f"{case.name}-{size}-{rank}.npz")) for rank in range(size)]
+    return result
+
+
+@pytest.mark.parametrize("size", [2, 4])
+@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+def test_ranks_come_to_the_model_of_one(case: Case, size: int, found: Found) -> None:
+    """Weights, isolated users and items, users with nothing, a rank without edges, both combinations."""
+    expected, parts = alone(case), found[case.name, size]
+    assert len(parts) == len(RANGES_OF[size]) - 1
+    n_items = len(expected["item_vectors"])
+    for name in ("first_exp_avg", "layer0", "exp_avg", "user_vectors", "item_vectors", "losses"):
+        tolerance = TOLERANCE[case.dtype]
+        if name == "first_exp_avg" and case.dtype == "float64":
+            tolerance = 1e-12  # a tenth of the gradient: what a wrong sum in the backward pass shows in
+        if name in ("item_vectors", "losses"):
+            joined = parts[0][name]
+        elif name == "user_vectors":
+            joined = np.concatenate([part[name] for part in parts])
+        else:
+            joined = np.concatenate([*(part[name][:-n_items] for part in parts), parts[0][name][-n_items:]])
+        assert joined.dtype == expected[name].dtype
+        np.testing.assert_allclose(joined, expected[name], rtol=0, atol=tolerance * np.abs(expected[name]).max())
+    for part in parts[1:]:
+        np.testing.assert_array_equal(part["layer0"][-n_items:], parts[0]["layer0"][-n_items:])
+        np.testing.assert_array_equal(part["item_vectors"], parts[0]["item_vectors"])
+
+
+def start(graph: BipartiteGraph) -> NDArray[np.float32]:
+    vectors: NDArray[np.float32] = np.random.default_rng(0).normal(0, 0.1, (graph.n_nodes, 8)).astype(np.float32)
+    return vectors
+
+
+def recipe_of(loss: Loss, graph: BipartiteGraph, **changes: object) -> Recipe:
+    config = TrainingConfig(loss=loss, embedding_size=8, epochs=6, batch_size=100, device="cpu")
+    return replace(config.recipe(graph.n_edges, graph.n_items), **{"half": False, **changes})  # type: ignore[arg-type]
+
+
+class Kept:
+    """Checkpoints in memory; after some, somebody is killed."""
+
+    def __init__(self, group: LocalGroup, kill_after: int) -> None:
+        self.latest: dict[str, Checkpoint] = {}
+        self.resumed: list[int] = []
+        self._group, self._steps, self._kill_after = group, 0, kill_after
+
+    def resume(self, key: str) -> Checkpoint | None:
+        kept = self.latest.get(key)
+        if kept is not None:
+            self.resumed.append(kept.values["steps"])
+        return kept and Checkpoint(kept.arrays, json.loads(json.dumps(kept.values)))
+
+    def due(self) -> bool:
+        self._steps += 1
+        if self._steps == self._kill_after:
+            os.kill(self._group.others[-1], signal.SIGKILL)
+        return self._steps < self._kill_after and self._steps % 2 == 0
+
+    def keep(self, key: str, checkpoint: Checkpoint) -> None:
+        self.latest[key] = checkpoint
+
+
+@pytest.mark.timeout(120)
+def test_fits_over_ranks_of_this_machine() -> None:
+    """One after the other with the same processes: equal to the bit, validated, cancelled, diverged, a rank killed."""
+    graph = random_graph(n_users=200, n_items=60, weighted=True)
+    parts = split(graph, np.random.default_rng(0))
+    recipe = recipe_of("softmax", parts.train, decay=False)
+    validation, begin = Validation(parts), start(parts.train)
+    single = fit(parts.train, begin, recipe, validate=validation)
+    with local_ranks(2, 20.0) as ranks:
+        assert isinstance(ranks, LocalGroup)
+        told: list[int] = []
+        first = fit(
+            parts.train,
+            begin,
+            recipe,
+            validate=validation,
+            ranks=ranks,
+            on_epoch=lambda epoch, *_: told.append(epoch),
+        )
+        assert told == [1, 2, 3, 4, 5, 6]
+        assert first.embeddings.user_vectors.shape == single.embeddings.user_vectors.shape
+        assert first.score == float(np.mean(validation(first.embeddings)))
+        board, withheld = checkerboard()
+        solved = fit(board, start(board), recipe_of("softmax", board, epochs=60), ranks=ranks).embeddings
+        scores = solved.user_vectors @ solved.item_vectors.T
+        scores[board.seen.toarray()] = -np.inf
+        assert (scores.argmax(1) == withheld).all()
+        with pytest.raises(CancelledError):
+            fit(graph, start(graph), recipe, ranks=ranks, should_stop=lambda: True)
+        with pytest.raises(DivergedError):
+            fit(graph, np.full((graph.n_nodes, 8), 1e30, np.float32), recipe, ranks=ranks)
+        kept = Kept(ranks, kill_after=9)
+        before = ranks.others
+        again = fit(parts.train, begin, recipe, validate=validation, ranks=ranks, checkpoints=kept)
+        assert kept.resumed == [8]
+        assert ranks.others != before
+        for field in fields(Embeddings):
+            np.testing.assert_array_equal(
+                getattr(again.embeddings, field.name), getattr(first.embeddings, field.name), err_msg=field.name
+            )
+        assert (again.losses, again.score, again.steps) == (first.losses, first.score, first.steps)
+
+
+@pytest.mark.timeout(60)
+def test_a_rank_that_does_not_answer_is_given_up_in_time() -> None:
+    graph = random_graph()
+    with local_ranks(2, 1.0) as ranks:
+        assert isinstance(ranks, LocalGroup)
+        (other,) = ranks.others
+
+        def stop_the_other() -> bool:
+            if other in ranks.others:
+                os.kill(other, signal.SIGSTOP)
+            return False
+
+        ranks.renewed = lambda: False  # type: ignore[method-assign] # as over several machines
+        with pytest.raises(RankLostError, match=r"rank 0 of 2 lost another one: .*(1000ms|[Tt]imed? ?out)"):
+            fit(graph, start(graph), recipe_of("bpr", graph), ranks=ranks, should_stop=stop_the_other)
+
+
+def test_work_is_divided_evenly() -> None:
+    rng = np.random.default_rng(0)
+    users = np.concatenate([rng.integers(0, 100, 5000), rng.integers(100, 1000, 5000)])
+    graph = BipartiteGraph.from_pairs(users, rng.integers(0, 500, 10_000), n_users=1000, n_items=500)
+    bounds = user_bounds(graph, 4)
+    work = [graph.user_items.indptr[high] - graph.user_items.indptr[low] + high - low for low, high in pairwise(bounds)]
+    assert sum(work) == graph.n_edges + graph.n_users
+    assert max(work) < 1.05 * min(work)
+    assert user_bounds(BipartiteGraph.from_pairs(users[:0], users[:0], n_users=2, n_items=1), 4)[-1] == 2
