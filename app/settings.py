@@ -152,6 +152,12 @@ class Settings(BaseSettings):
     checkpoint_seconds: NonNegativeFloat = Field(
         60.0, description="Seconds between two checkpoints, from which a run goes on when its worker died; 0: none"
     )
+    ranks: PositiveInt = Field(
+        1, le=1024, description="Processes of this machine that train one model together, each with some of the users"
+    )
+    rank_timeout_seconds: PositiveFloat = Field(
+        60.0, description="How long one of them waits for another in the middle of a step before that counts as lost"
+    )
     models_kept: PositiveInt = Field(5, description="Newest models kept for roll-back")
     lease_seconds: float = Field(
         15.0,

@@ -222,17 +222,26 @@ def fit(
     check_learnable(graph)
     many = (ranks.size,) if ranks.size > 1 else ()
     key = "" if checkpoints is None else fit_key(graph, initial, recipe, stop_after, validate is not None, *many)
+    told = 0
+
+    def tell(epoch: int, epochs: int, loss: float, seconds: float) -> None:
+        """Each epoch once, though it may be done again after a rank was lost."""
+        nonlocal told
+        if on_epoch is not None and epoch > told:
+            told = epoch
+            on_epoch(epoch, epochs, loss, seconds)
+
     while True:
         kept = None if checkpoints is None else checkpoints.resume(key)
-        if kept is not None and on_epoch is not None:
+        if kept is not None:
             n_epochs = min(recipe.epochs, stop_after or recipe.epochs)
             for epoch, loss in enumerate(kept.values["losses"], 1):
-                on_epoch(epoch, n_epochs, loss, kept.values["seconds"])
-        if kept is not None and (result := result_of(kept)) is not None:
-            return result
+                tell(epoch, n_epochs, loss, kept.values["seconds"])
+            if (result := result_of(kept)) is not None:
+                return result
         try:
             job = ranks.share(FitJob(graph, initial, recipe, stop_after, validate, kept))
-            result = fit_part(job, ranks, on_epoch=on_epoch, should_stop=should_stop, checkpoints=checkpoints, key=key)
+            result = fit_part(job, ranks, on_epoch=tell, should_stop=should_stop, checkpoints=checkpoints, key=key)
         except RankLostError:
             if not ranks.renewed():
                 raise

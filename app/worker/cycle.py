@@ -19,7 +19,15 @@ from app.artifact.top_lists import with_top_lists
 from app.artifact.write import write_artifact
 from app.domain.contents import ArtifactContents, data_fingerprint
 from app.domain.interactions import Snapshot
-from app.errors import ArtifactError, CancelledError, LeaseLostError, RunEndedError, TrainingError, UnknownModelError
+from app.errors import (
+    ArtifactError,
+    CancelledError,
+    LeaseLostError,
+    RankLostError,
+    RunEndedError,
+    TrainingError,
+    UnknownModelError,
+)
 from app.schemas.training import Counts, EndStatus, Metrics, Plan, Run, RunError
 from app.store.checkpoints import CheckpointStore
 from app.store.client import UNAVAILABLE_ERRORS, Database
@@ -28,6 +36,8 @@ from app.store.models import ModelStore
 from app.store.runs import WORKER_STOPPED, RunStore
 from app.store.snapshot import read_snapshot
 from app.training.config import TrainingConfig
+from app.training.distributed.launch import local_ranks
+from app.training.ranks import Ranks
 from app.training.result import TrainedModel
 from app.training.run import train
 from app.worker.checkpoints import StoredCheckpoints
@@ -54,6 +64,8 @@ class Recipe:
     models_kept: int
     cache_dir: Path
     checkpoint_seconds: float
+    ranks: int
+    rank_timeout_seconds: float
     half_life_days: float | None
     rhythm: Rhythm
     gate_margin: float
@@ -82,10 +94,13 @@ class Outcome:
 
 
 class Cycle:
-    """Runs one training run at a time, for as long as the lease with this fence is held."""
+    """Runs one training run at a time, for as long as the lease with this fence is held.
 
-    def __init__(self, db: Database, recipe: Recipe, fence: int) -> None:
-        self._db, self._recipe, self._fence = db, recipe, fence
+    ranks: who trains together with this process; None: as many as the recipe says, on this machine.
+    """
+
+    def __init__(self, db: Database, recipe: Recipe, fence: int, ranks: Ranks | None = None) -> None:
+        self._db, self._recipe, self._fence, self._ranks = db, recipe, fence, ranks
         self._runs, self._models, self._checkpoints = RunStore(db), ModelStore(db), CheckpointStore(db)
 
     async def run(self, run: Run, *, on_snapshot: Callable[[], None] = lambda: None) -> Outcome | None:
@@ -109,7 +124,8 @@ class Cycle:
             await self._finish(run.run_id, Outcome("failed", error=stopped))
             raise
         await persistently(lambda: self._finish(run.run_id, outcome))
-        await persistently(lambda: self._checkpoints.keep_only(None))
+        if outcome.error is None or outcome.error.type != RankLostError.slug:  # after which the next run goes on
+            await persistently(lambda: self._checkpoints.keep_only(None))
         return outcome
 
     async def _attempt(self, run_id: str, on_snapshot: Callable[[], None]) -> Outcome:
@@ -184,7 +200,7 @@ class Cycle:
         checkpoints = StoredCheckpoints(self._checkpoints, scope, self._fence, recipe.checkpoint_seconds)
         training = asyncio.create_task(
             asyncio.to_thread(
-                train,
+                self._fit,
                 snapshot,
                 recipe.weights,
                 recipe.config,
@@ -219,6 +235,13 @@ class Cycle:
             )
         )
         return trained
+
+    def _fit(self, *arguments: Any, **options: Any) -> TrainedModel:
+        """``train``, by all ranks; in a thread."""
+        if self._ranks is not None:
+            return train(*arguments, **options, ranks=self._ranks)
+        with local_ranks(self._recipe.ranks, self._recipe.rank_timeout_seconds) as ranks:
+            return train(*arguments, **options, ranks=ranks)
 
     def _used(self, trained: TrainedModel) -> dict[str, Any]:
         half_life = self._recipe.half_life_days

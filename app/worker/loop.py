@@ -172,6 +172,8 @@ def recipe_from(settings: Settings) -> Recipe:
         rhythm=Rhythm(settings.search_every, settings.full_every, warm_start=settings.warm_start == "auto"),
         gate_margin=settings.gate_margin,
         checkpoint_seconds=settings.checkpoint_seconds,
+        ranks=settings.ranks,
+        rank_timeout_seconds=settings.rank_timeout_seconds,
         cache_dir=settings.cache_dir,
     )
 

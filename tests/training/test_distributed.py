@@ -37,16 +37,14 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
     folder = tmp_path_factory.mktemp("ranks")
     environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     result: Found = {}
+    command = [sys.executable, "-m", "tests.support.ranks", str(folder)]
+    processes = [subprocess.Popen([*command, str(rank)], env=environment, cwd=ROOT) for rank in range(4)]
+    try:
+        assert [process.wait(timeout=120) for process in processes] == [0] * 4
+    finally:
+        for process in processes:
+            process.kill()
     for size in (2, 4):
-        command = [sys.executable, "-m", "tests.support.ranks", str(folder)]
-        processes = [
-            subprocess.Popen([*command, str(rank), str(size)], env=environment, cwd=ROOT) for rank in range(size)
-        ]
-        try:
-            assert [process.wait(timeout=120) for process in processes] == [0] * size
-        finally:
-            for process in processes:
-                process.kill()
         for case in CASES:
             result[case.name, size] = [dict(np.load(folder / f"{case.name}-{size}-{rank}.npz")) for rank in range(size)]
     return result
@@ -143,7 +141,17 @@ def test_fits_over_ranks_of_this_machine() -> None:
             fit(graph, np.full((graph.n_nodes, 8), 1e30, np.float32), recipe, ranks=ranks)
         kept = Kept(ranks, kill_after=9)
         before = ranks.others
-        again = fit(parts.train, begin, recipe, validate=validation, ranks=ranks, checkpoints=kept)
+        told.clear()
+        again = fit(
+            parts.train,
+            begin,
+            recipe,
+            validate=validation,
+            ranks=ranks,
+            checkpoints=kept,
+            on_epoch=lambda epoch, *_: told.append(epoch),
+        )
+        assert told == [1, 2, 3, 4, 5, 6]
         assert kept.resumed == [8]
         assert ranks.others != before
         for field in fields(Embeddings):

@@ -43,6 +43,11 @@ def local_ranks(size: int, timeout_seconds: float) -> Iterator[Ranks]:
         torch.set_num_threads(threads)
 
 
+def under_torchrun(environment: Mapping[str, str]) -> bool:
+    """Whether torchrun started this process as one of several."""
+    return "TORCHELASTIC_RUN_ID" in environment and int(environment.get("WORLD_SIZE", "1")) > 1
+
+
 @contextmanager
 def torchrun_ranks(environment: Mapping[str, str], timeout_seconds: float) -> Iterator[Group]:
     """This process as torchrun's variables say.  Raises RankLostError."""
@@ -52,9 +57,13 @@ def torchrun_ranks(environment: Mapping[str, str], timeout_seconds: float) -> It
     store = dist.distributed_c10d._get_default_store()
     # Names of an attempt: the store outlives the ranks, and the next ones must not find what these were told.
     named = PrefixStore(f"coursegraph/{environment.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+    group = Group(named, local)
     try:
-        yield Group(named, local)
+        yield group
     finally:
+        if group.rank == 0:
+            with suppress(RankLostError):
+                group.end()
         dist.destroy_process_group()
 
 
