@@ -14,7 +14,7 @@ from app.schemas.gorse.answers import (
     GorseSuccess,
     GorseUserPage,
 )
-from app.schemas.gorse.feedback import FEEDBACK_EXAMPLE, GorseFeedback
+from app.schemas.gorse.feedback import FEEDBACK_EXAMPLE, GorseFeedback, GorseSessionFeedback
 from app.schemas.gorse.items import ITEM_EXAMPLE, GorseItem, GorseItemFields
 from app.schemas.gorse.users import USER_EXAMPLE, GorseUser, GorseUserFields
 from app.schemas.problems import MEDIA_TYPE as PROBLEM
@@ -25,8 +25,8 @@ GORSE_TAG = {
     "are courses, feedback is interactions. Success is 200, errors are plain text; a slash may end every path.",
 }
 GORSE_MODELS: tuple[type[BaseModel], ...] = (
-    *(GorseUser, GorseUserFields, GorseItem, GorseItemFields, GorseFeedback, GorseSuccess, GorseScore),
-    *(GorseUserPage, GorseItemPage, GorseFeedbackPage, GorseHealth),
+    *(GorseUser, GorseUserFields, GorseItem, GorseItemFields, GorseFeedback, GorseSessionFeedback),
+    *(GorseSuccess, GorseScore, GorseUserPage, GorseItemPage, GorseFeedbackPage, GorseHealth),
 )
 
 Responses = dict[int | str, dict[str, Any]]
@@ -37,6 +37,7 @@ EXAMPLES: dict[type[BaseModel], Any] = {
     GorseItem: ITEM_EXAMPLE,
     GorseItemFields: {"IsHidden": True},
     GorseFeedback: FEEDBACK_EXAMPLE,
+    GorseSessionFeedback: {"FeedbackType": "like", "ItemId": "python"},
     GorseSuccess: {"RowAffected": 1},
     GorseScore: {"Id": "python", "Score": 1.0312},
     GorseUserPage: {"Cursor": "YWRh", "Users": [USER_EXAMPLE]},
@@ -84,16 +85,22 @@ def one(model: type[BaseModel], description: str, *errors: int) -> Responses:
     return answers(description, _ref(model), EXAMPLES[model], *errors)
 
 
+def one_or_none(model: type[BaseModel], description: str) -> Responses:
+    """The same, of one object or `{}`."""
+    nothing = {"type": "object", "maxProperties": 0}
+    return answers(description, {"anyOf": [_ref(model), nothing]}, EXAMPLES[model])
+
+
 def many(model: type[BaseModel], description: str, *errors: int) -> Responses:
     """The same, of an array of them."""
     return answers(description, {"type": "array", "items": _ref(model)}, [EXAMPLES[model]], *errors)
 
 
 def body(model: type[BaseModel], *, rows: bool = False) -> dict[str, Any]:
-    """The request body of a call that takes one object, or an array of them."""
+    """The request body of a call that takes one object, or an array of them, for an empty one of which null stands."""
     schema, example = _ref(model), EXAMPLES[model]
     content = {
-        "schema": {"type": "array", "items": schema} if rows else schema,
+        "schema": {"anyOf": [{"type": "array", "items": schema}, {"type": "null"}]} if rows else schema,
         "example": [example] if rows else example,
     }
     return {"requestBody": {"required": True, "content": {"application/json": content}}}

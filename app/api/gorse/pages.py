@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Annotated, Any
 
 from fastapi import Depends, Query
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from app.api.gorse.queries import DEFAULT_N, MOST_ROWS
+from app.api.gorse.queries import DEFAULT_N, MOST_ROWS, Absent
 from app.errors import InvalidValueError
 from app.schemas.pages import decode_cursor, encode_cursor
 from app.store.records import Page
@@ -14,12 +14,17 @@ from app.store.records import Page
 Read = Callable[[int, str | None], Awaitable[Page[Any]]]
 Show = Callable[[dict[str, Any]], dict[str, Any]]
 
+CURSOR_SCHEMA = WithJsonSchema({"anyOf": [{"type": "string", "format": "cursor"}, {"const": "", "type": "string"}]})
 PART = 10_000  # records read at once of a list without pages
 
 
 async def after_of(
-    cursor: Annotated[str, Query(description="`Cursor` of the page before; empty: from the beginning")] = "",
-    upper: Annotated[str, Query(alias="Cursor", description="The same, as the TypeScript client sends it")] = "",
+    cursor: Annotated[
+        str, CURSOR_SCHEMA, Query(description="`Cursor` of the page before; empty: from the beginning")
+    ] = "",
+    upper: Annotated[
+        str, CURSOR_SCHEMA, Query(alias="Cursor", description="The same, as the TypeScript client sends it")
+    ] = "",
 ) -> str | None:
     """Where the page begins.  Raises InvalidValueError."""
     given = cursor or upper
@@ -35,7 +40,12 @@ def _count(value: object) -> object:
     return value or DEFAULT_N if value == "" else value
 
 
-Rows = Annotated[int, BeforeValidator(_count), Query(alias="n", ge=1, description="Most rows in the page")]
+_Count = Annotated[int, Field(ge=1)]
+Rows = Annotated[
+    _Count,
+    BeforeValidator(_count, json_schema_input_type=_Count | Absent),
+    Query(alias="n", description="Most rows in the page"),
+]
 After = Annotated[str | None, Depends(after_of)]
 
 

@@ -3,7 +3,7 @@
 import re
 from datetime import timedelta
 from functools import lru_cache
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import parse_qsl
 
 from fastapi.exceptions import RequestValidationError
@@ -15,14 +15,20 @@ from app.schemas.recommendations import MAX_OFFSET
 from app.serving.options import Options
 
 DEFAULT_N = 10  # as Gorse's
+Absent = Literal[""]  # what is empty in a query is absent
 MOST_ROWS = 10_000  # in an answer; Gorse sets no limit
 QUERIES_KEPT = 1_000
 QUERY_BYTES = 500  # of the longest that is kept
-LONGEST_DELAY = timedelta(days=3_650)
 
-_DURATION = re.compile(r"-?(?:\d+(?:\.\d+)?(?:ns|us|µs|ms|s|m|h))+|0")
-_PART = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)")
+# As many digits as stay within what a timestamp may be: six parts of 9999h are 7 years, of 99999999s 19 years.
+_NUMBERS = r"[0-9]{1,4}(\.[0-9]{1,9})?h|[0-9]{1,6}(\.[0-9]{1,9})?m|[0-9]{1,8}(\.[0-9]{1,9})?(s|ms|us|µs)|[0-9]{1,16}ns"
+DURATION = rf"^(0|-?({_NUMBERS}){{1,6}})$"
+_DURATION = re.compile(DURATION)
+_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ns|us|µs|ms|s|m|h)")
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+_Duration = Annotated[str, Field(pattern=DURATION.replace("^(", "^(|"))]
 
 
 def _read_duration(value: Any) -> Any:
@@ -32,13 +38,20 @@ def _read_duration(value: Any) -> Any:
     if not _DURATION.fullmatch(value):
         raise PydanticCustomError("duration", "wanted a duration such as 10m or 1h30m")
     seconds = sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(value))
-    seconds = min(seconds, 2 * LONGEST_DELAY.total_seconds())  # which is refused, and fits
     return timedelta(seconds=-seconds if value.startswith("-") else seconds)
 
 
 def _at_most(limit: int) -> BeforeValidator:
     """A shorter list is no error, so a larger number stands for the limit."""
-    return BeforeValidator(lambda value: str(limit) if isinstance(value, str) and _exceeds(value, limit) else value)
+    return BeforeValidator(
+        lambda value: str(limit) if isinstance(value, str) and _exceeds(value, limit) else value,
+        json_schema_input_type=Annotated[int, Field(ge=0)] | Absent,
+    )
+
+
+def _documented(type_: Any) -> BeforeValidator:
+    """What the document says of a value that is validated as it is."""
+    return BeforeValidator(lambda value: value, json_schema_input_type=type_)
 
 
 def _exceeds(value: str, limit: int) -> bool:
@@ -52,7 +65,9 @@ class GorseListOptions(BaseModel):
 
     n: Annotated[int, _at_most(MOST_ROWS)] = Field(DEFAULT_N, ge=0, description="Most entries in the list")
     offset: Annotated[int, _at_most(MAX_OFFSET)] = Field(0, ge=0, description="Entries to pass over")
-    category: list[Label] = Field([], description="Only items in any of these", examples=[["Programming"]])
+    category: Annotated[list[Label], _documented(list[Label | Absent] | Label | Absent)] = Field(
+        [], description="Only items in any of these", examples=[["Programming"]]
+    )
 
     def options(self, exclude: tuple[str, ...] = ()) -> Options:
         """What serving needs to know; for a list of none one, as serving knows no empty list."""
@@ -65,20 +80,20 @@ Given = TypeVar("Given", bound=GorseListOptions)
 class GorseUnreadOptions(GorseListOptions):
     """Of lists that are the same for all."""
 
-    user_id: Id | None = Field(None, alias="user-id", description="Leave out what this user has taken")
+    user_id: Annotated[Id | None, _documented(Id | Absent)] = Field(
+        None, alias="user-id", description="Leave out what this user has taken"
+    )
 
 
 class GorseRecommendOptions(GorseListOptions):
     """Of lists that may be noted as read."""
 
-    write_back_type: Id | None = Field(
+    write_back_type: Annotated[Id | None, _documented(Id | Absent)] = Field(
         None, alias="write-back-type", description="Write what is listed as feedback of this type"
     )
-    write_back_delay: Annotated[timedelta, BeforeValidator(_read_duration)] = Field(
-        timedelta(0),
+    write_back_delay: Annotated[timedelta, BeforeValidator(_read_duration, json_schema_input_type=_Duration)] = Field(
+        default_factory=timedelta,
         alias="write-back-delay",
-        ge=-LONGEST_DELAY,
-        le=LONGEST_DELAY,
         description="With a timestamp so much later",
         examples=["10m"],
     )

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, TypeAdapter, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, model_validator
 from pydantic_core import PydanticCustomError
 
 from app.schemas.fields import EARLIEST, LATEST, Attributes, UtcTime
@@ -34,15 +34,30 @@ def _check_kept(value: Any) -> Any:
 
 _attributes = TypeAdapter(Attributes)
 
-Time = Annotated[datetime | None, BeforeValidator(_read_time)]
-TimeInRange = Annotated[UtcTime | None, BeforeValidator(_read_time)]
+Seconds = Annotated[int, Field(ge=1_000_000_000, le=9_999_999_999)]  # with ten digits, as Gorse reads them
+SecondsInRange = Annotated[int, Field(ge=1_000_000_000, lt=int(LATEST.timestamp()))]
+Empty = Literal[""]
+Time = Annotated[datetime | None, BeforeValidator(_read_time, json_schema_input_type=datetime | Seconds | Empty | None)]
+TimeInRange = Annotated[
+    UtcTime | None, BeforeValidator(_read_time, json_schema_input_type=datetime | SecondsInRange | Empty | None)
+]
 AnyJson = Annotated[Any, AfterValidator(_check_kept)]
+
+
+def _null_for_absent(schema: dict[str, Any]) -> None:
+    """What need not be given may be null too."""
+    for name, field in schema.get("properties", {}).items():
+        if name in schema.get("required", ()) or {"type": "null"} in field.get("anyOf", ()):
+            continue
+        if field.keys() & {"type", "anyOf"}:  # else it may be anything
+            about = {key: field.pop(key) for key in ("default", "description", "title") if key in field}
+            schema["properties"][name] = {"anyOf": [*field.get("anyOf", [field]), {"type": "null"}], **about}
 
 
 class GorseRecord(BaseModel):
     """Keys in any case and null for absent, as Go reads them; unknown keys are passed over."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", json_schema_extra=_null_for_absent)
 
     @model_validator(mode="before")
     @classmethod

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import Field, FiniteFloat
+from pydantic import Field
 
-from app.schemas.fields import Id, Text
+from app.schemas.fields import Id, Number, Text
 from app.schemas.gorse.base import GorseRecord, TimeInRange
 from app.schemas.gorse.times import write_time
 from app.schemas.interactions import Interaction
@@ -26,7 +26,7 @@ class GorseFeedback(GorseRecord):
     FeedbackType: Id = Field(description="Any; COURSEGRAPH_INTERACTION_WEIGHTS says what it weighs, by default 1")
     UserId: Id
     ItemId: Id
-    Value: FiniteFloat | None = Field(None, description="Our `value`: kept, and weighs nothing")
+    Value: Number | None = Field(None, description="Our `value`: kept, and weighs nothing")
     Timestamp: TimeInRange = Field(None, description="In nearly any form; default: now")
     Comment: Text = Field("", description="Our `comment`")
 

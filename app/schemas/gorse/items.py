@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, StrictBool
 
 from app.schemas import fields as types
 from app.schemas.fields import MAX_TITLE_LENGTH, Id, Text
@@ -35,7 +35,7 @@ ITEM_EXAMPLE = {
 class GorseItemFields(GorseRecord):
     """All of an item but the id; in a PATCH null is the same as absent."""
 
-    IsHidden: bool = Field(default=False, description="true: never recommended; our `available` is the opposite")
+    IsHidden: StrictBool = Field(default=False, description="true: never recommended; our `available` is the opposite")
     Categories: types.Labels = Field([], description="Our categories")
     Timestamp: Time = Field(None, description="When it came out, in nearly any form; our `published_at`")
     Labels: AnyJson = Field(None, description="Any JSON, kept as given; tags and features are taken from it")

@@ -9,7 +9,7 @@ from app.api.batches import batch_place
 from app.api.dependencies import Interactions, StoredInteractions, UserId
 from app.api.gorse.answers import affected, ok, ok_array
 from app.api.gorse.bodies import chunks, read_rows
-from app.api.gorse.openapi import body, many, one
+from app.api.gorse.openapi import body, many, one, one_or_none
 from app.api.gorse.pages import PART, After, Rows, page, whole
 from app.api.gorse.queries import DEFAULT_N
 from app.api.gorse.routing import ItemId, gorse_router
@@ -111,7 +111,7 @@ async def gorse_delete_feedback_of_pair(user_id: UserId, item_id: ItemId, intera
     "/feedback/{feedback_type}/{user_id}/{item_id}",
     operation_id="gorse_get_one_feedback",
     summary="Get one feedback",
-    responses=one(GorseFeedback, "The feedback, or `{}`"),
+    responses=one_or_none(GorseFeedback, "The feedback, or `{}`"),
     openapi_extra=READ,
 )
 async def gorse_get_one_feedback(

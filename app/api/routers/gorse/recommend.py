@@ -13,7 +13,7 @@ from app.api.gorse.queries import GorseListOptions, GorseRecommendOptions, Gorse
 from app.api.gorse.routing import GorseListRoute, gorse_router
 from app.api.recommender import Answer, profile_of
 from app.schemas.gorse.answers import GorseScore
-from app.schemas.gorse.feedback import GorseFeedback, GorseSessionFeedback
+from app.schemas.gorse.feedback import GorseSessionFeedback
 
 hot, router = gorse_router(GorseListRoute), gorse_router(GorseListRoute)
 
@@ -86,7 +86,7 @@ async def gorse_collaborative_filtering_in_category(
     operation_id="gorse_session_recommend",
     summary="What somebody without an account should take next",
     responses=SCORED | {413: many(GorseScore, "", 413)[413]},
-    openapi_extra=READ | body(GorseFeedback, rows=True),
+    openapi_extra=READ | body(GorseSessionFeedback, rows=True),
 )
 async def gorse_session_recommend(request: Request, options: Annotated[GorseListOptions, Query()]) -> Response:
     """From this feedback, of which nothing is kept, and of which only `ItemId` must be given.
@@ -101,7 +101,7 @@ async def gorse_session_recommend(request: Request, options: Annotated[GorseList
     operation_id="gorse_session_recommend_in_category",
     summary="What somebody without an account should take next in a category",
     responses=SCORED | {413: many(GorseScore, "", 413)[413]},
-    openapi_extra=READ | body(GorseFeedback, rows=True),
+    openapi_extra=READ | body(GorseSessionFeedback, rows=True),
 )
 async def gorse_session_recommend_in_category(
     category: Category, request: Request, options: Annotated[GorseListOptions, Query()]
