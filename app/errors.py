@@ -19,11 +19,13 @@
     │   ├── ConflictError           409
     │   │   ├── RunInProgressError      run_in_progress
     │   │   ├── RunEndedError           run_ended
-    │   │   └── QuotaError              quota_reached
+    │   │   ├── QuotaError              quota_reached
+    │   │   └── KeyInUseError           idempotency_key_in_use, with Retry-After
     │   ├── TooLargeError           413 too_large
     │   ├── UnsupportedMediaError   415 unsupported_media_type
     │   ├── InvalidValueError       422 invalid_value
     │   ├── BatchAbortedError       422 batch_aborted
+    │   ├── KeyReusedError          422 idempotency_key_reused
     │   ├── TooManyRequestsError    429 too_many_requests, with Retry-After
     │   └── UnavailableError        503 unavailable, with Retry-After
     ├── KeysNeededError             the service would be open to others than this machine
@@ -236,6 +238,31 @@ class QuotaError(ConflictError):
 
     def __init__(self, kind: str, quota: int, setting: str) -> None:
         super().__init__(f"there are {quota:,} {kind} already, as many as {setting} allows; new ones are not taken")
+
+
+class KeyInUseError(ConflictError):
+    """A batch with this Idempotency-Key is being done."""
+
+    slug, title = "idempotency_key_in_use", "The batch is in progress"
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"a batch with Idempotency-Key {key!r} is in progress; ask again for its answer")
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """When to try again."""
+        return {"Retry-After": "1"}
+
+
+class KeyReusedError(HttpError):
+    """An Idempotency-Key stands for another batch."""
+
+    status, slug, title = 422, "idempotency_key_reused", "The key stands for another batch"
+
+    def __init__(self, key: str) -> None:
+        super().__init__(
+            f"Idempotency-Key has value {key!r}, which was used with another body or other options; wanted a new one"
+        )
 
 
 class TooManyRequestsError(HttpError):

@@ -209,6 +209,9 @@ class Settings(BaseSettings):
         description="Batches of rows, exports and batches of lists that a process works on at once, as each takes "
         "some MB; more get 503 and may come again",
     )
+    idempotency_seconds: PositiveFloat = Field(
+        86_400.0, description="How long the answer to a batch with an Idempotency-Key is kept for those who ask again"
+    )
     streams_limit: PositiveInt = Field(
         100, description="Event streams that a process keeps open at once; more get 503 and may come again"
     )

@@ -43,6 +43,7 @@ from app.settings import Settings, environment_name
 from app.store.api_keys import KeyStore
 from app.store.client import open_database
 from app.store.courses import CourseStore
+from app.store.given_answers import GivenAnswerStore
 from app.store.interactions import InteractionStore
 from app.store.models import ModelStore
 from app.store.rejected import RejectedStore
@@ -95,8 +96,15 @@ def create_application(settings: Settings, *, local: bool = False) -> FastAPI:
             CORSMiddleware,
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
-            allow_headers=["X-API-Key", "X-Request-ID", "Content-Type", "Content-Encoding", "If-None-Match"],
-            expose_headers=["ETag", "Location", "Retry-After", "X-Request-ID"],
+            allow_headers=[
+                "X-API-Key",
+                "X-Request-ID",
+                "Content-Type",
+                "Content-Encoding",
+                "If-None-Match",
+                "Idempotency-Key",
+            ],
+            expose_headers=["ETag", "Location", "Retry-After", "X-Request-ID", "Idempotency-Replayed"],
         )
     app.add_middleware(RequestMiddleware, metrics=metrics)
     add_exception_handlers(app)
@@ -151,8 +159,9 @@ def _lifespan(
                 ),
             )
             rejected = RejectedStore(db)
+            answers = GivenAnswerStore(db, settings.idempotency_seconds)
             services = Services(
-                users=UserService(UserStore(db), live, metrics, rejected, quotas.users),
+                users=UserService(UserStore(db), live, metrics, rejected, quotas.users, answers=answers),
                 courses=CourseService(CourseStore(db), live, metrics, rejected, quotas.courses),
                 interactions=InteractionService(
                     InteractionStore(db),
@@ -175,6 +184,7 @@ def _lifespan(
                 recommender=recommender,
                 shown=shown,
                 rejected=rejected,
+                answers=answers,
                 metrics=metrics,
                 training_settings={name: getattr(settings, name) for name in TRAINING_SETTINGS},
             )

@@ -12,6 +12,7 @@ JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
 NDJSON = ("application/x-ndjson", "application/ndjson", "application/jsonl")
 
+READ_BYTES = 2**18  # of a body that was put aside, read at once
 INFLATE_BYTES = 2**18  # of a compressed body taken out at once, so that a small one cannot fill the memory
 
 

@@ -16,6 +16,7 @@ from app.api.shown import Shown
 from app.errors import InvalidValueError
 from app.schemas.fields import Id
 from app.schemas.pages import decode_cursor
+from app.store.given_answers import GivenAnswerStore
 from app.store.interactions import InteractionStore
 from app.store.models import ModelStore
 from app.store.rejected import RejectedStore
@@ -38,6 +39,7 @@ class Services:
     recommender: Recommender
     shown: Shown
     rejected: RejectedStore
+    answers: GivenAnswerStore
     metrics: Metrics
     training_settings: dict[str, Any]
 
@@ -104,6 +106,11 @@ async def gate_of(request: Request) -> Gate:
     return gate
 
 
+async def answers_of(request: Request) -> GivenAnswerStore:
+    """What was answered to batches with a key."""
+    return get_services(request).answers
+
+
 async def after_of(
     cursor: Annotated[
         str | None, Query(description="`next_cursor` of the page before", json_schema_extra={"format": "cursor"})
@@ -128,6 +135,8 @@ Models = Annotated[ModelStore, Depends(models_of)]
 Pictures = Annotated[PictureService, Depends(pictures_of)]
 Access = Annotated[Gate, Depends(gate_of)]
 Serving = Annotated[Live, Depends(live_of)]
+
+Answers = Annotated[GivenAnswerStore, Depends(answers_of)]
 
 Limit = Annotated[int, Query(ge=1, le=1000, description="Most rows in the page")]
 After = Annotated[str | None, Depends(after_of)]

@@ -19,6 +19,7 @@ from app.schemas.reports import Deleted, Kind, RejectedRow
 from app.schemas.users import StoredUser, User
 from app.store.client import UNAVAILABLE_ERRORS
 from app.store.courses import course_facts
+from app.store.given_answers import GivenAnswerStore
 from app.store.interactions import InteractionStore
 from app.store.records import Patched, RecordStore
 from app.store.rejected import RejectedStore
@@ -116,6 +117,19 @@ class UserService(RecordService[User, StoredUser]):
 
     kind = "users"
 
+    def __init__(
+        self,
+        store: RecordStore[User, StoredUser],
+        live: Live,
+        metrics: Metrics,
+        rejected: RejectedStore,
+        quota: Quota,
+        *,
+        answers: GivenAnswerStore,
+    ) -> None:
+        super().__init__(store, live, metrics, rejected, quota)
+        self._answers = answers
+
     def written(self, record: User | StoredUser, cluster_time: int) -> Change:
         """Interests and features count for somebody of whom nothing else is known."""
         return UserChanged(cluster_time, record.user_id, removed=False)
@@ -127,6 +141,7 @@ class UserService(RecordService[User, StoredUser]):
     async def delete(self, record_id: str) -> Deleted:
         """Erase also what rejected rows say of the user; lists and the model's vector are used no more from here on."""
         n_rows = await self._rejected.forget_user(record_id)
+        await self._answers.forget_user(record_id)
         model = self._live.current().model
         known = model is not None and model.index.user_row(record_id) is not None
         n_vectors = int(known and model is not None and not model.overlay.forgotten(record_id))

@@ -11,6 +11,7 @@ from app.schemas.fields import FeatureVector, Id, Interests, Label, Record
 MAX_N = 500  # courses in a list; a page shows 10
 MAX_OFFSET = 100_000
 MAX_CANDIDATES = 10_000  # courses of which alone a list may be asked for
+MAX_QUERY_IDS = 1_000  # of an option in a query
 MAX_USERS = 1_000_000  # of a batch; their ids fill a body of the usual limit sooner
 
 Source = Literal["model", "fold_in", "content", "popular"]
@@ -69,6 +70,17 @@ class RecommendationOptions(PopularOptions):
     explain: bool = Field(False, description="Say in `because` what each course's score is made of")
     include_course: bool = Field(False, description="Give each course's record too, as it is stored")
     strict: bool = Field(False, description="404 for an unknown user instead of popular courses")
+
+
+class QueryOptions(RecommendationOptions):
+    """Those of GET, whose address has an end."""
+
+    include_only: OneOrMoreIds | None = Field(
+        None,
+        max_length=MAX_QUERY_IDS,
+        description="Ids of the only courses that may be listed; more of them can be sent with POST",
+        examples=[["statistics", "ml"]],
+    )
 
 
 class AnonymousOptions(RecommendationOptions):

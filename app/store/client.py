@@ -56,6 +56,10 @@ INDEXES: Mapping[str, tuple[IndexModel, ...]] = {
         IndexModel([("course_id", 1), ("type", 1)], name="course_type"),
         IndexModel([("recommendation_id", 1)], name="recommendation", sparse=True),  # few have one
     ),
+    "given_answers": (
+        IndexModel([("expires_at", 1)], name="expiry", expireAfterSeconds=0),
+        IndexModel([("users", 1)], name="users", sparse=True),  # for erasure
+    ),
     # Of the queued and running runs, which alone have the field, there can be one.
     "training_runs": (IndexModel([("open", 1)], name="one_open", unique=True, partialFilterExpression={"open": True}),),
 }

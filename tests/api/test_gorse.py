@@ -158,6 +158,7 @@ async def test_ids_and_categories_as_they_stand_in_paths(client: httpx.AsyncClie
         assert id_ in await ok(client, "GET", "/recommend/u/AI%2FML")
         assert id_ in await ok(client, "GET", "/recommend/u?category=AI/ML")
         assert id_ in [one["Id"] for one in await ok(client, "GET", "/popular/x%20y/")]
+        assert await ok(client, "GET", "/recommend/u/line%0Abreak%0A") == []
         assert await ok(client, "PUT", f"/item/{quoted}/category/new%2Fone/") == {"RowAffected": 1}
         assert (await ok(client, "GET", f"/item/{quoted}"))["Categories"] == ["AI/ML", "x y", "new/one"]
         assert await ok(client, "DELETE", f"/item/{quoted}/category/new%2Fone") == {"RowAffected": 1}

@@ -35,7 +35,7 @@ class GorseRoute(Route):
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         super().__init__(path, endpoint, **options)
         pattern = self.path_regex.pattern.replace(CATEGORY, "(?P<category>.+?)$")
-        self.path_regex = re.compile(pattern.removesuffix("$") + "/?$")
+        self.path_regex = re.compile(pattern.removesuffix("$") + r"/?\Z", re.DOTALL)  # a category may hold a line break
 
     def get_route_handler(self) -> Handler:
         """FastAPI's handler without our checks: parameters that are not known are passed over."""

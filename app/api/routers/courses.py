@@ -6,7 +6,8 @@ from fastapi import APIRouter, Body, Request, Response
 
 from app.api.access import READ, WRITE
 from app.api.batches import take_batch
-from app.api.dependencies import After, CourseId, Courses, DryRun, Limit, OnError
+from app.api.dependencies import After, Answers, CourseId, Courses, DryRun, Limit, OnError
+from app.api.once import IdempotencyKey, once
 from app.api.openapi import batch_body
 from app.api.routing import Route
 from app.errors import InvalidValueError
@@ -25,14 +26,23 @@ ROWS = batch_body(Course, {"course_id": "python", "title": "Python Programming",
     operation_id="write_courses",
     summary="Create or replace many courses",
     response_model=BatchReport,
-    responses=problem_responses(400, 413, 415),
+    responses=problem_responses(400, 409, 413, 415),
     openapi_extra=WRITE | ROWS,
 )
-async def write_courses(
-    request: Request, courses: Courses, on_error: OnError = "skip", dry_run: DryRun = False
+async def write_courses(  # noqa: PLR0917 - the framework calls it by name
+    request: Request,
+    courses: Courses,
+    answers: Answers,
+    on_error: OnError = "skip",
+    dry_run: DryRun = False,
+    key: IdempotencyKey = None,
 ) -> Response:
     """A JSON array of up to 10,000 courses, or NDJSON of any length; every row that is not written is named."""
-    return await take_batch(request, courses.batch, on_error=on_error, dry_run=dry_run)
+
+    async def take(asked: Request) -> Response:
+        return await take_batch(asked, courses.batch, on_error=on_error, dry_run=dry_run)
+
+    return await once(request, key, answers, take)
 
 
 @router.get("", operation_id="list_courses", summary="List courses", responses=problem_responses(), openapi_extra=READ)
@@ -58,7 +68,7 @@ async def get_course(course_id: CourseId, courses: Courses) -> StoredCourse:
     "/{course_id}",
     operation_id="put_course",
     summary="Create or replace a course",
-    responses={201: {"model": StoredCourse, "description": "Created"}, **problem_responses(400, 413, 415)},
+    responses={201: {"model": StoredCourse, "description": "Created"}, **problem_responses(400, 404, 409, 413, 415)},
     openapi_extra=WRITE,
 )
 async def put_course(

@@ -9,6 +9,7 @@ from app.api.access import READ, WRITE
 from app.api.batches import take_batch
 from app.api.dependencies import (
     After,
+    Answers,
     DryRun,
     Interactions,
     Limit,
@@ -20,6 +21,7 @@ from app.api.dependencies import (
     ThisCourse,
     ThisUser,
 )
+from app.api.once import IdempotencyKey, once
 from app.api.openapi import batch_body
 from app.api.routing import Route
 from app.schemas.interactions import Interaction, StoredInteraction
@@ -42,15 +44,17 @@ class RemovedCount(BaseModel):
     operation_id="write_interactions",
     summary="Create or update interactions",
     response_model=BatchReport,
-    responses=problem_responses(400, 404, 413, 415),
+    responses=problem_responses(400, 404, 409, 413, 415),
     openapi_extra=WRITE | ROWS,
 )
-async def write_interactions(
+async def write_interactions(  # noqa: PLR0917 - the framework calls it by name
     request: Request,
     interactions: Interactions,
+    answers: Answers,
     on_error: OnError = "skip",
     dry_run: DryRun = False,
     auto_create: Annotated[bool, Query(description="Create unknown users and courses as bare records")] = True,
+    key: IdempotencyKey = None,
 ) -> Response:
     """One object, a JSON array of up to 10,000, or NDJSON of any length.
 
@@ -58,7 +62,11 @@ async def write_interactions(
     newer one.
     """
     kind = interactions.batch(auto_create=auto_create)
-    return await take_batch(request, kind, on_error=on_error, dry_run=dry_run)
+
+    async def take(asked: Request) -> Response:
+        return await take_batch(asked, kind, on_error=on_error, dry_run=dry_run)
+
+    return await once(request, key, answers, take)
 
 
 @router.get(

@@ -21,6 +21,7 @@ from app.schemas.recommendations import (
     CountOptions,
     InterestedUsers,
     PopularOptions,
+    QueryOptions,
     RecommendationList,
     RecommendationOptions,
     SimilarCourses,
@@ -64,9 +65,7 @@ UNCHANGED: dict[int | str, dict[str, Any]] = {304: {"description": "The list is 
     response_class=Response,
     openapi_extra=READ,
 )
-async def get_recommendations(
-    user_id: UserId, request: Request, options: Annotated[RecommendationOptions, Query()]
-) -> Response:
+async def get_recommendations(user_id: UserId, request: Request, options: Annotated[QueryOptions, Query()]) -> Response:
     """The best courses that the user has not taken; popular ones for somebody unknown, and before the first model."""
     return await _recommend(user_id, request, options)
 

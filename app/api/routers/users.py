@@ -6,7 +6,8 @@ from fastapi import APIRouter, Body, Request, Response
 
 from app.api.access import READ, WRITE
 from app.api.batches import take_batch
-from app.api.dependencies import After, DryRun, Limit, OnError, StoredInteractions, UserId, Users
+from app.api.dependencies import After, Answers, DryRun, Limit, OnError, StoredInteractions, UserId, Users
+from app.api.once import IdempotencyKey, once
 from app.api.openapi import batch_body
 from app.api.routing import Route
 from app.errors import InvalidValueError, UnknownUserError
@@ -26,12 +27,23 @@ ROWS = batch_body(User, {"user_id": "ada", "interests": {"statistics": 1.0}}, {"
     operation_id="write_users",
     summary="Create or replace many users",
     response_model=BatchReport,
-    responses=problem_responses(400, 413, 415),
+    responses=problem_responses(400, 409, 413, 415),
     openapi_extra=WRITE | ROWS,
 )
-async def write_users(request: Request, users: Users, on_error: OnError = "skip", dry_run: DryRun = False) -> Response:
+async def write_users(  # noqa: PLR0917 - the framework calls it by name
+    request: Request,
+    users: Users,
+    answers: Answers,
+    on_error: OnError = "skip",
+    dry_run: DryRun = False,
+    key: IdempotencyKey = None,
+) -> Response:
     """A JSON array of up to 10,000 users, or NDJSON of any length; every row that is not written is named."""
-    return await take_batch(request, users.batch, on_error=on_error, dry_run=dry_run)
+
+    async def take(asked: Request) -> Response:
+        return await take_batch(asked, users.batch, on_error=on_error, dry_run=dry_run)
+
+    return await once(request, key, answers, take)
 
 
 @router.get("", operation_id="list_users", summary="List users", responses=problem_responses(), openapi_extra=READ)
@@ -53,7 +65,7 @@ async def get_user(user_id: UserId, users: Users) -> StoredUser:
     "/{user_id}",
     operation_id="put_user",
     summary="Create or replace a user",
-    responses={201: {"model": StoredUser, "description": "Created"}, **problem_responses(400, 413, 415)},
+    responses={201: {"model": StoredUser, "description": "Created"}, **problem_responses(400, 404, 409, 413, 415)},
     openapi_extra=WRITE,
 )
 async def put_user(
