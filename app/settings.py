@@ -182,6 +182,17 @@ class Settings(BaseSettings):
         "none: no other page may",
     )
 
+    metrics_port: int | None = Field(
+        None,
+        ge=1,
+        le=65_535,
+        description="Port on which each API process answers `/metrics`, `/docs`, `/redoc` and `/openapi.json`, and on "
+        "no other; unset: beside all other calls",
+    )
+    metrics_host: str = Field(
+        "127.0.0.1", min_length=1, description="Address for that port; others than this machine need a key there too"
+    )
+
     # --- requests
     body_limit_bytes: PositiveInt = Field(
         32 * 2**20, description="Largest JSON body in bytes, unpacked; NDJSON is read line by line and has no limit"

@@ -44,6 +44,9 @@ def serve_command(host: str, port: int, workers: int, fd: int | None) -> None:
     with listen(host, port) if fd is None else socket.socket(fileno=fd) as listener:
         if fd is None:
             require_keys(settings, listener, host)
+            if settings.metrics_port is not None:
+                with listen_apart(settings.metrics_host, settings.metrics_port) as apart:
+                    require_keys(settings, apart, settings.metrics_host)
             log.info("listening on %s", url_of(listener))
         if workers == 1:
             serve(settings, listener)
@@ -66,11 +69,16 @@ def serve(settings: Settings, listener: socket.socket) -> None:
     import uvicorn  # noqa: PLC0415
 
     from app.api.application import create_application  # noqa: PLC0415
+    from app.api.ports import Ports  # noqa: PLC0415
     from app.api.protocol import protocol_class  # noqa: PLC0415
     from app.api.server import Server  # noqa: PLC0415
 
+    listeners = [listener]
+    if settings.metrics_port is not None:
+        listeners.append(listen_apart(settings.metrics_host, settings.metrics_port))
+    app = create_application(settings, local=all(map(is_local, listeners)))
     config = uvicorn.Config(
-        create_application(settings, local=is_local(listener)),
+        app if settings.metrics_port is None else Ports(app, settings.metrics_port),
         loop="uvloop" if sys.platform != "win32" else "asyncio",
         http=protocol_class(head_seconds=settings.head_timeout_seconds, body_seconds=settings.body_timeout_seconds),
         ws="none",
@@ -81,7 +89,7 @@ def serve(settings: Settings, listener: socket.socket) -> None:
         backlog=BACKLOG,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
-    Server(config).run(sockets=[listener])
+    Server(config).run(sockets=listeners)
 
 
 def _exit(_: int, __: FrameType | None) -> None:
@@ -89,11 +97,19 @@ def _exit(_: int, __: FrameType | None) -> None:
     sys.exit(0)
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens; children may inherit it.  Raises ListenError."""
+def listen_apart(host: str, port: int) -> socket.socket:
+    """The same, on a port that several processes share: each is asked now and then.  Raises ListenError."""
+    return listen(host, port, shared=hasattr(socket, "SO_REUSEPORT"))
+
+
+def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
+    """A socket that listens; children may inherit it.  Raises ListenError.
+
+    shared: other processes may listen there too.
+    """
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        listener = socket.create_server(address[:2], family=family, backlog=BACKLOG)
+        listener = socket.create_server(address[:2], family=family, backlog=BACKLOG, reuse_port=shared)
     except OSError as error:
         resolving = isinstance(error, socket.gaierror)
         reason = error.strerror if resolving or error.errno is None else os.strerror(error.errno)

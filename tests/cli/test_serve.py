@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -115,3 +116,31 @@ def test_a_worker_without_its_extra_says_what_to_install(environment: dict[str, 
     assert ended.stderr.endswith(
         "coursegraph: the Python package torch is not installed; pip install 'coursegraph[train]'\n"
     )
+
+
+def test_metrics_and_documents_on_a_port_of_their_own(environment: dict[str, str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    environment |= {"COURSEGRAPH_METRICS_PORT": str(port)}
+    with started(environment, "serve", "--port", "0", "--workers", "2") as process:
+        url, apart = url_told(process), f"http://127.0.0.1:{port}"
+        assert httpx.get(f"{url}/health/ready", timeout=20).status_code == 200
+        for path in ("/metrics", "/docs", "/redoc", "/openapi.json"):
+            assert httpx.get(f"{apart}{path}").status_code == 200, path
+            hidden = httpx.get(f"{url}{path}")
+            assert (hidden.status_code, hidden.json()["type"]) == (404, "not_found"), path
+        assert "coursegraph_http_requests" in httpx.get(f"{apart}/metrics").text
+        assert httpx.get(f"{apart}/page/docs.js").status_code == 200
+        for path in ("/users", "/", "/recommendations/u", "/api/users", "/docs/"):
+            assert httpx.get(f"{apart}{path}").status_code == 404, path
+        assert httpx.get(f"{url}/users").status_code == 200
+
+
+def test_a_port_for_metrics_that_others_reach_needs_keys(environment: dict[str, str]) -> None:
+    environment["COURSEGRAPH_METRICS_HOST"] = "0.0.0.0"
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        environment["COURSEGRAPH_METRICS_PORT"] = str(free.getsockname()[1])
+    with started(environment, "serve", "--port", "0") as process:
+        assert process.wait(20) != 0
+        assert process.stderr is not None
+        assert "there are no keys" in process.stderr.read()
