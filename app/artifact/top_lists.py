@@ -7,7 +7,9 @@ import numpy as np
 from app.domain.contents import ArtifactContents
 from app.domain.ranking import top_n
 
-LENGTH = 200  # items a user, 1.6 kB: what is left after usual filters still fills a list of ten
+LENGTH = (
+    400  # items a user, 3.2 kB: where a twentieth passes a filter, a list of ten is still full but for 1 in 200 users
+)
 BLOCK_SCORES = 2**22  # scores computed at once, 16 MiB
 NO_SCORE = np.float32(-1e16)  # of the places that a short list leaves empty
 

@@ -18,8 +18,8 @@ from app.serving.fold_in import EdgeChange
 from app.serving.index import ServingIndex
 from app.serving.top_lists import LENGTH, TopList
 
-HEAD = 96  # listed items looked at first: seldom are all of them needed
-LEAST = 32  # items of the new list
+LEAST = 20  # items of the new list: the usual ten, and some that may have become unavailable
+FORTH = 8  # listed items that may have fallen behind, when it is guessed how many must be looked at
 ROUNDING = 1e-5  # of a score of 32 bits, relative to the largest that there can be
 
 
@@ -34,11 +34,26 @@ def moved_list(
 
     vectors: the trained and the present one, (D,) each.  taken: (S,) rows to leave out.
     """
-    found = None
-    if len(published.rows) > HEAD:
-        head = TopList(published.rows[:HEAD], published.scores[:HEAD], whole=False)
-        found = _moved(index, head, vectors, change, taken)
-    return found or _moved(index, published, vectors, change, taken)
+    length = _needed(index, published, vectors[1] - vectors[0])
+    if length is None:
+        return None
+    head = published
+    if length < len(published.rows):
+        head = TopList(published.rows[:length], published.scores[:length], whole=False)
+    return _moved(index, head, vectors, change, taken)
+
+
+def _needed(index: ServingIndex, published: TopList, step: NDArray[np.float32]) -> int | None:
+    """How many of the listed items are probably enough, None when even all of them are not.
+
+    Most scores change by little, so the LEAST best of the new list score about as much as those of the old one; it
+    takes as many as until the bound of all others is below that.  A wrong guess costs time, nothing else.
+    """
+    if published.whole or len(published.rows) <= LEAST + FORTH:
+        return len(published.rows)
+    reached = float(published.scores[LEAST + FORTH]) - math.sqrt(step @ step) * index.longest_item
+    needed = int(np.searchsorted(-published.scores, -reached, side="right")) + 1
+    return None if needed > len(published.rows) else max(needed, LEAST + 2 * FORTH)
 
 
 def _moved(
