@@ -7,9 +7,7 @@ import numpy as np
 from app.domain.contents import ArtifactContents
 from app.domain.ranking import top_n
 
-LENGTH = (
-    400  # items a user, 3.2 kB: where a twentieth passes a filter, a list of ten is still full but for 1 in 200 users
-)
+LENGTH = 400  # items a user, 3.2 kB: ten are left in 199 of 200 lists when one item in twenty fits a filter
 BLOCK_SCORES = 2**22  # scores computed at once, 16 MiB
 NO_SCORE = np.float32(-1e16)  # of the places that a short list leaves empty
 

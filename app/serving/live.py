@@ -172,7 +172,7 @@ class LiveModel:
         filtered = None if item_filter is None else item_filter.contributions(parts.rows, places)
         if filtered is not None and taken is not None:
             filtered[~np.isin(parts.rows, taken)] = 0.0
-        return explain(parts, shelf.course_vectors(places), self.index.items.ids, filtered)
+        return explain(parts, shelf.course_vectors(places), shelf.view.ids, filtered)
 
     def scores(self, user_id: str, user: UserVector) -> NDArray[np.float32]:
         """Scores of the shelf's courses for a user with a vector, (R',)."""

@@ -4,7 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from app.artifact.top_lists import with_top_lists
 from app.domain.changes import CourseChanged, InteractionChanged
 from app.domain.content import ContentMap
 from app.domain.contents import ArtifactContents
@@ -13,6 +16,7 @@ from app.domain.words import words_of_courses
 from app.graph.content import learn_encoder
 from app.serving.catalogue import Catalogue, CatalogueView
 from app.serving.content import NewCourses, Profile, known_edges
+from app.serving.fold_in import new_parts
 from app.serving.index import ServingIndex
 from app.serving.live import LiveModel
 from app.serving.options import Options
@@ -118,3 +122,88 @@ def test_interests_find_their_courses(contents: ArtifactContents, catalogue: Cat
     answer = live.recommend_to([], Profile({"art": 1.0}), Options(n=10))
     assert answer.source == "content"
     assert sum(int(item.course_id[1:]) % 2 for item in answer.items) >= 8
+
+
+some_facts = st.builds(
+    CourseFacts,
+    categories=st.lists(st.sampled_from(["art", "law"]), max_size=2, unique=True).map(tuple),
+    tags=st.lists(st.sampled_from(["t0", "t3", "unheard-of"]), max_size=2, unique=True).map(tuple),
+    level=st.none() | st.just("easy"),
+    available=st.sampled_from([True, True, False]),
+)
+wishes = st.builds(
+    Options,
+    n=st.sampled_from([1, 5, 10, 100]),
+    offset=st.sampled_from([0, 0, 3]),
+    categories=st.sampled_from([(), (), ("art",), ("art", "law")]),
+    tags=st.sampled_from([(), (), ("t0",), ("t3", "unheard-of")]),
+    exclude=st.lists(st.sampled_from([*ITEMS[:9], "new-1"]), max_size=3).map(tuple),
+    exclude_seen=st.booleans(),
+)
+
+
+def may_be_listed(course: str, facts: CourseFacts, seen: set[str], wanted: Options) -> bool:
+    return (
+        facts.available
+        and course not in seen
+        and course not in wanted.exclude
+        and (not wanted.categories or not set(facts.categories).isdisjoint(wanted.categories))
+        and (not wanted.tags or not set(facts.tags).isdisjoint(wanted.tags))
+    )
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])  # the model never changes
+@given(
+    new=st.dictionaries(st.sampled_from(["a-new", "new-1", "z-new"]), some_facts, min_size=1),
+    taken=st.sets(st.sampled_from([*ITEMS[:12], "a-new", "new-1"]), max_size=4),
+    interests=st.dictionaries(st.sampled_from(["art", "law", "t0", "t3", "unheard-of"]), st.floats(0.1, 4), max_size=3),
+    wanted=wishes,
+    who=st.sampled_from(["u01", "u02", "met-later", "anonymous"]),
+    length=st.sampled_from([0, 8, 100]),
+)
+def test_lists_with_new_courses_and_profiles_are_the_brute_force_ones(
+    index: ServingIndex,
+    new: dict[str, CourseFacts],
+    taken: set[str],
+    interests: dict[str, float],
+    wanted: Options,
+    who: str,
+    length: int,
+) -> None:
+    contents = with_top_lists(index.contents, length) if length else index.contents
+    catalogue = Catalogue([(item, facts_of(row)) for row, item in enumerate(ITEMS)], START)
+    live = LiveModel(ServingIndex("m-000001", contents), catalogue)
+    for course, facts in new.items():
+        catalogue.apply(CourseChanged(START + 1, course, facts))
+    if who == "anonymous":
+        answer = live.recommend_to(sorted(taken), Profile(interests), wanted)
+        edges, seen = known_edges(live.shelf.view, sorted(taken), interests), taken
+        vector = new_parts(contents, edges).vector if len(edges.rows) else None
+    else:
+        for course in sorted(taken):
+            live.overlay.apply(InteractionChanged(START + 1, who, course, "enroll", removed=False))
+        answer, user = live.recommend(who, wanted), live.users.get(who)
+        seen, vector = set(live.overlay.types_by_course(who)), None if user is None else user.vector
+    assert contents.content is not None
+    vectors = dict(zip(ITEMS, contents.item_vectors, strict=True))
+    for course, facts in new.items():
+        vectors[course] = contents.content.vectors(words_of_courses([facts]))[0]
+    catalogue_now = {item: facts_of(row) for row, item in enumerate(ITEMS)} | new
+    left_out = seen if wanted.exclude_seen else set()
+    allowed = [course for course, facts in catalogue_now.items() if may_be_listed(course, facts, left_out, wanted)]
+    ids = [item.course_id for item in answer.items]
+    assert len(set(ids)) == len(ids)
+    assert set(ids) <= set(allowed)
+    if ids:
+        assert sum(item.percent for item in answer.items) == pytest.approx(100)
+    if vector is None:
+        assert answer.source == "popular"
+        assert len(ids) == max(0, min(wanted.n, len(allowed) - wanted.offset))
+        return
+    scores = {course: float(sum(vector.astype(float) * vectors[course])) for course in allowed}
+    best = sorted(scores.values(), reverse=True)[wanted.offset : wanted.offset + wanted.n]
+    np.testing.assert_allclose([item.score for item in answer.items], best, rtol=0, atol=1e-5)
+    np.testing.assert_allclose([item.score for item in answer.items], [scores[id_] for id_ in ids], rtol=0, atol=1e-5)
+    reasons = live.explain_to(sorted(taken), Profile(interests), ids) if who == "anonymous" else live.explain(who, ids)
+    sums = [sum(reason.contribution for reason in own) for own in reasons]
+    np.testing.assert_allclose(sums, best, rtol=0, atol=1e-5)

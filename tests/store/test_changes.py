@@ -32,6 +32,7 @@ from app.store.lease import Lease
 from app.store.models import ModelStore
 from app.store.runs import RunStore
 from app.store.users import UserStore
+from tests.support.forgetful import ForgetfulMongod, forget
 
 SECONDS = 30.0  # the longest that any of these waits
 
@@ -273,37 +274,17 @@ async def test_says_when_a_collection_was_removed_as_a_whole(database: Database)
         await read_on(database, since)
 
 
-class ForgetfulMongod(EmbeddedMongod):
-    """Keeps one megabyte of history, and truncates the rest every second instead of every minute."""
-
-    def command(self, *, any_port: bool = False) -> list[str]:
-        command = super().command(any_port=any_port)
-        command[command.index("--oplogSize") + 1] = "1"
-        return [*command, "--syncdelay", "1"]
-
-
 async def test_says_when_the_oplog_no_longer_reaches_back(tmp_path: Path) -> None:
     mongod = ForgetfulMongod(tmp_path)
     uri = mongod.start()
     try:
         async with open_database(uri, "forgetful", timeout_seconds=2.0, app_name="test") as database:
             since = await cluster_time(database)
-            await _fill_oplog(database, since)
+            await forget(database, since)
             with pytest.raises(ChangeHistoryLostError, match="oplog"):
                 await read_on(database, since)
     finally:
         mongod.stop()
-
-
-async def _fill_oplog(database: Database, until_after: int) -> None:
-    oplog = database.client["local"]["oplog.rs"]
-    async with asyncio.timeout(SECONDS):
-        while True:
-            await database["other"].insert_many([{"text": "x" * 10_000} for _ in range(100)])
-            oldest = await oplog.find_one(sort=[("$natural", 1)])
-            if oldest is not None and oldest["ts"].time > until_after >> 32:
-                return
-            await asyncio.sleep(0.1)
 
 
 async def test_leaves_no_cursor_on_the_server(database: Database) -> None:
