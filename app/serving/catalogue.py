@@ -120,6 +120,7 @@ class CatalogueView:
         self._fitting_rows: dict[tuple[tuple[Field, tuple[str, ...]], ...], NDArray[np.intp]] = {}
         self._rows_by_label: dict[Field, Mapping[str, NDArray[np.intp]]] = {}
         self._prerequisites: tuple[NDArray[np.intp], NDArray[np.intp]] | None = None  # courses, what each needs
+        self._absent_rows: dict[str, int] = {}
 
     def rows(self, course_ids: Collection[str]) -> list[int]:
         """Rows of those courses that are known here."""
@@ -171,12 +172,17 @@ class CatalogueView:
         """Rows of the courses that have a prerequisite other than these courses."""
         if self._prerequisites is None:
             pairs = [(row, id_) for row, facts in enumerate(self._facts) if facts for id_ in facts.prerequisites]
+            # Those that are not in the catalogue stand beyond the last row.
+            absent = dict.fromkeys(id_ for _, id_ in pairs if self.row(id_) is None)
+            self._absent_rows = {id_: row for row, id_ in enumerate(absent, len(self.ids))}
             required = [self.row(id_) for _, id_ in pairs]
-            # One that does not exist stands beyond the last row: nobody can have completed it.
-            places = np.array([len(self.ids) if row is None else row for row in required], np.intp)
-            self._prerequisites = np.array([row for row, _ in pairs], np.intp), places
-        is_completed = np.zeros(len(self.ids) + 1, np.bool_)
+            places = [
+                self._absent_rows[id_] if row is None else row for row, (_, id_) in zip(required, pairs, strict=True)
+            ]
+            self._prerequisites = np.array([row for row, _ in pairs], np.intp), np.array(places, np.intp)
+        is_completed = np.zeros(len(self.ids) + len(self._absent_rows), np.bool_)
         is_completed[self.rows(completed)] = True
+        is_completed[[row for row in map(self._absent_rows.get, completed) if row is not None]] = True
         rows, required_rows = self._prerequisites
         return rows[~is_completed[required_rows]]
 

@@ -235,9 +235,13 @@ class TestManyCourses:
             rest = [item.course_id for item in whole.items if item.course_id not in wanted.exclude]
             found = [item.course_id for item in live.recommend("u0", wanted).items]
             assert found == rest[wanted.offset : wanted.offset + wanted.n]
-        few = live.recommend("u0", Options(n=10, categories=("k3", "k4")))
-        rest = [item.course_id for item in whole.items if int(item.course_id[1:]) % 50 in {3, 4}]
+        few = live.recommend("u0", Options(n=10, categories=("k1", "k4")))
+        rest = [item.course_id for item in whole.items if int(item.course_id[1:]) % 50 in {1, 4}]
         assert [item.course_id for item in few.items] == rest[:10]
+        all_of_them = live.recommend("u0", Options(n=40, categories=("k1", "k4")))  # but c001, which was taken
+        assert [item.course_id for item in all_of_them.items] == rest
+        taken_too = live.recommend("u0", Options(n=40, categories=("k1", "k4"), exclude_seen=False))
+        assert {item.course_id for item in taken_too.items} == {*rest, "c001"}
 
     def test_pages_of_a_diverse_list_tile_it(self) -> None:
         live = self.live()
