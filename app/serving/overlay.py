@@ -1,6 +1,7 @@
 """What users have done since the model's snapshot."""
 
 import heapq
+import sys
 from bisect import bisect_left
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from app.domain.changes import InteractionChanged, UserChanged
 from app.serving.fold_in import EdgeChange, Edges
 from app.serving.index import ServingIndex
 
+NOTHING: frozenset[str] = frozenset()  # one for all, as most users have it
 Pair = tuple[str, int]  # course id and bit of the type
 
 
@@ -20,7 +22,7 @@ class Taken:
     """What a user has taken.  rows: items of the model, (S,) ascending.  others: courses that it does not know."""
 
     rows: NDArray[np.int32]
-    others: frozenset[str] = frozenset()
+    others: frozenset[str] = NOTHING
 
 
 @dataclass(slots=True)
@@ -125,7 +127,7 @@ class Overlay:
             types = user.pairs.get(change.course_id)
             if types is None:
                 types = 0 if user.forgotten else self.index.seen_pair(change.user_id, change.course_id)
-            user.pairs[change.course_id] = _with_bit(types, self.bit(change.type), not change.removed)
+            user.pairs[sys.intern(change.course_id)] = _with_bit(types, self.bit(change.type), not change.removed)
         elif change.removed:
             self.forget(change.user_id)  # the removal of the interactions is told as well, but need not be waited for
 
@@ -221,7 +223,7 @@ class Overlay:
                 gone.append(row)
         columns = np.array(rows, np.int32), np.array(before, np.float64), np.array(now, np.float64)
         taken = columns[0][~np.isin(columns[0], gone)] if gone else columns[0]
-        return _Compared(EdgeChange(*columns), Taken(taken, frozenset(others)))
+        return _Compared(EdgeChange(*columns), Taken(taken, frozenset(others) if others else NOTHING))
 
     def _pair_weight(self, types: int, aged: tuple[int, float] | None = None) -> float:
         """The largest weight of the types, as in training.
