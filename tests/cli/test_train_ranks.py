@@ -24,7 +24,7 @@ OURS = ["-m", "app", "train"]
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--max-restarts", "2"]
 SETTINGS = {
     "lease_seconds": "1",
-    "epochs": "300",
+    "epochs": "200",
     "embedding_size": "16",
     "device": "cpu",
     "search_every": "1",

@@ -84,6 +84,20 @@ def recipe_of(loss: Loss, graph: BipartiteGraph, **changes: object) -> Recipe:
     return replace(config.recipe(graph.n_edges, graph.n_items), **{"half": False, **changes})  # type: ignore[arg-type]
 
 
+def summed_in_a_step(ranks: LocalGroup, *, half: bool, n_users: int) -> set[int]:
+    """Bytes of some steps of two layers, 40 items and vectors of 8: 2 K sums of (I, D) and one in float32."""
+    graph, counted = random_graph(n_users=n_users, n_items=40), []
+    recipe = recipe_of("softmax", graph, half=half, n_layers=2)
+
+    def should_stop() -> bool:
+        counted.append(ranks.summed_bytes)
+        return len(counted) > 4
+
+    with pytest.raises(CancelledError):
+        fit(graph, start(graph), recipe, ranks=ranks, should_stop=should_stop)
+    return set(np.diff(counted).tolist())
+
+
 class Kept:
     """Checkpoints in memory; after some, somebody is killed."""
 
@@ -110,7 +124,7 @@ class Kept:
 
 @pytest.mark.timeout(120)
 def test_fits_over_ranks_of_this_machine() -> None:
-    """One after the other with the same processes: equal to the bit, validated, cancelled, diverged, a rank killed."""
+    """By the same processes one after the other: traffic as computed, equal to the bit, validated, cancelled, diverged, a rank killed."""
     graph = random_graph(n_users=200, n_items=60, weighted=True)
     parts = split(graph, np.random.default_rng(0))
     recipe = recipe_of("softmax", parts.train, decay=False)
@@ -118,6 +132,8 @@ def test_fits_over_ranks_of_this_machine() -> None:
     single = fit(parts.train, begin, recipe, validate=validation)
     with local_ranks(2, 20.0) as ranks:
         assert isinstance(ranks, LocalGroup)
+        for half, n_users in ((False, 50), (True, 50), (True, 400)):
+            assert summed_in_a_step(ranks, half=half, n_users=n_users) == {40 * 8 * (4 * (2 if half else 4) + 4)}
         told: list[int] = []
         first = fit(
             parts.train,
@@ -164,7 +180,7 @@ def test_fits_over_ranks_of_this_machine() -> None:
 @pytest.mark.timeout(60)
 def test_a_rank_that_does_not_answer_is_given_up_in_time() -> None:
     graph = random_graph()
-    with local_ranks(2, 1.0) as ranks:
+    with local_ranks(2, 3.0) as ranks:
         assert isinstance(ranks, LocalGroup)
         (other,) = ranks.others
 
@@ -174,7 +190,7 @@ def test_a_rank_that_does_not_answer_is_given_up_in_time() -> None:
             return False
 
         ranks.renewed = lambda: False  # type: ignore[method-assign] # as over several machines
-        with pytest.raises(RankLostError, match=r"rank 0 of 2 lost another one: .*(1000ms|[Tt]imed? ?out)"):
+        with pytest.raises(RankLostError, match=r"rank 0 of 2 lost another one: .*(3000ms|[Tt]imed? ?out)"):
             fit(graph, start(graph), recipe_of("bpr", graph), ranks=ranks, should_stop=stop_the_other)
 
 

@@ -85,7 +85,11 @@ class LocalGroup(Group):
         self._wanted, self._timeout = size, timeout_seconds
         self._starts = 0
         self._others: list[subprocess.Popen[bytes]] = []
-        self._start()
+        try:
+            self._start()
+        except BaseException:
+            self._stop()
+            raise
 
     def _start(self) -> None:
         self._starts += 1
