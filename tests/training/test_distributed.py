@@ -124,7 +124,7 @@ class Kept:
 
 @pytest.mark.timeout(120)
 def test_fits_over_ranks_of_this_machine() -> None:
-    """By the same processes one after the other: traffic as computed, equal to the bit, validated, cancelled, diverged, a rank killed."""
+    """By the same two processes: traffic as computed, bits, validation, cancelled, diverged, one of them killed."""
     graph = random_graph(n_users=200, n_items=60, weighted=True)
     parts = split(graph, np.random.default_rng(0))
     recipe = recipe_of("softmax", parts.train, decay=False)
