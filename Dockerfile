@@ -19,14 +19,18 @@ WORKDIR /src
 RUN python -m venv --without-pip /opt/coursegraph
 COPY . .
 RUN --mount=type=cache,target=/root/.cache/pip \
-    python -m pip --python /opt/coursegraph install --root-user-action=ignore --constraint constraints.txt .
+    python -m pip install --root-user-action=ignore --require-hashes --requirement requirements/build.txt \
+    && python -m pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
+    && python -m pip --python /opt/coursegraph install --root-user-action=ignore --require-hashes --requirement requirements/api.txt \
+    && python -m pip --python /opt/coursegraph install --root-user-action=ignore --no-deps /wheels/*.whl
 
 
 FROM build-api AS build-worker
 ARG TORCH_INDEX_URL=""
 RUN --mount=type=cache,target=/root/.cache/pip \
-    python -m pip --python /opt/coursegraph install --root-user-action=ignore --constraint constraints.txt \
-    ${TORCH_INDEX_URL:+--extra-index-url "$TORCH_INDEX_URL"} ".[train]"
+    python -m pip --python /opt/coursegraph install --root-user-action=ignore --require-hashes --requirement requirements/worker.txt \
+    && python -m pip --python /opt/coursegraph install --root-user-action=ignore --constraint constraints.txt \
+    ${TORCH_INDEX_URL:+--extra-index-url "$TORCH_INDEX_URL"} "torch$(sed -n 's/^torch//p' constraints.txt)"
 
 
 FROM base AS worker

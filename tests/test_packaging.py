@@ -34,6 +34,33 @@ def tool(name: str) -> Path:
     return Path(sys.executable).parent / name
 
 
+# --- hashes
+
+
+@pytest.mark.parametrize("name", ["api", "worker", "build"])
+def test_hashed_requirements_are_the_pinned_versions_and_all_that_is_needed(name: str) -> None:
+    text = (ROOT / "requirements" / f"{name}.txt").read_text()
+    lines = [line for line in text.replace("\\\n", " ").splitlines() if line and not line.startswith("#")]
+    locked = {}
+    for line in lines:
+        pin, *hashes = (part.strip() for part in line.split(" --hash="))
+        assert hashes
+        assert all(re.fullmatch(r"sha256:[0-9a-f]{64}", hash_) for hash_ in hashes), pin
+        requirement = Requirement(pin)
+        locked[canonicalize_name(requirement.name)] = str(requirement.specifier).removeprefix("==")
+    assert locked.items() <= pins().items()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    wanted = {
+        "api": project["project"]["dependencies"],
+        "worker": [*project["project"]["dependencies"], *project["project"]["optional-dependencies"]["train"]],
+        "build": project["build-system"]["requires"],
+    }[name]
+    brought = {package for requirement in wanted for package in needed(requirement)}
+    if name == "worker":  # torch and what only it brings are installed by version
+        brought -= needed("torch")
+    assert brought <= locked.keys()
+
+
 # --- versions
 
 
