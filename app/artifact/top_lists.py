@@ -7,7 +7,10 @@ import numpy as np
 from app.domain.contents import ArtifactContents
 from app.domain.ranking import top_n
 
-LENGTH = 400  # items a user, 3.2 kB: ten are left in 199 of 200 lists when one item in twenty fits a filter
+LENGTH = (
+    200  # items a user, 1.6 kB: what is left after usual filters still fills a list of ten.  Twice as many would make
+)
+# the lists of 100,000 users larger than the embedded server's oplog, and the upload would push other changes out of it.
 BLOCK_SCORES = 2**22  # scores computed at once, 16 MiB
 NO_SCORE = np.float32(-1e16)  # of the places that a short list leaves empty
 
