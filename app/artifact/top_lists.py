@@ -7,10 +7,9 @@ import numpy as np
 from app.domain.contents import ArtifactContents
 from app.domain.ranking import top_n
 
-LENGTH = (
-    200  # items a user, 1.6 kB: what is left after usual filters still fills a list of ten.  Twice as many would make
-)
-# the lists of 100,000 users larger than the embedded server's oplog, and the upload would push other changes out of it.
+# Items a user, 1.6 kB: what is left after usual filters still fills a list of ten.  With 400 the lists of 100,000 users
+# are more than the embedded server's oplog holds, and publishing them pushes out what a change stream still needs.
+LENGTH = 200
 BLOCK_SCORES = 2**22  # scores computed at once, 16 MiB
 NO_SCORE = np.float32(-1e16)  # of the places that a short list leaves empty
 
