@@ -182,8 +182,10 @@ class LiveModel:
     def _scored(self, user_id: str, user: UserVector, options: Options) -> list[Ranked]:
         """By scores made now: of all courses, or of those few that may be listed."""
         shelf = self.shelf
+        allowed = self._allowed(shelf, options, user_id)
         if options.labels or options.include_only is not None:
-            rows = self._fitting_rows(shelf, options, user_id)
+            rows = shelf.view.fitting_rows(options.labels)
+            rows = rows[allowed[rows]]
             rows = rows[: rows.searchsorted(shelf.n_scored)]
             if FEW_OF * len(rows) < len(shelf.view.ids):
                 scores = shelf.course_vectors(rows) @ user.vector
@@ -191,7 +193,6 @@ class LiveModel:
                     known = rows.searchsorted(len(self.index.items))
                     scores[:known] += self.index.item_filter.scores(self.users.edge_rows(user_id))[rows[:known]]
                 return ranked_among(rows, scores, options, shelf)
-        allowed = self._allowed(shelf, options, user_id)
         return ranked(self.scores(user_id, user), allowed, options, shelf)
 
     def _recommend_block(self, user_ids: Sequence[str], options: Options) -> list[RankedList]:
@@ -226,23 +227,6 @@ class LiveModel:
             taken = self.overlay.taken(user_id)
             return without(allowed, taken.rows, shelf.view.rows(taken.others))
         return allowed
-
-    def _fitting_rows(self, shelf: Shelf, options: Options, user_id: str) -> NDArray[np.intp]:
-        """Rows of what may be listed, ascending, looking at as few of all courses as the options let."""
-        if not options.labels or options.include_only is not None or options.exclude or options.prerequisites_met:
-            return np.flatnonzero(self._allowed(shelf, options, user_id))
-        rows = shelf.view.fitting_rows(options.labels)
-        if not options.exclude_seen:
-            return rows
-        taken = self.overlay.taken(user_id)
-        gone = {*taken.rows.tolist(), *shelf.view.rows(taken.others)}
-        places = rows.searchsorted(sorted(gone))
-        there = [
-            place
-            for place, row in zip(places.tolist(), sorted(gone), strict=True)
-            if place < len(rows) and rows[place] == row
-        ]
-        return np.delete(rows, there) if there else rows
 
     def _completed(self, options: Options, user_id: str | None) -> Collection[str]:
         if user_id is None or not options.prerequisites_met:
