@@ -83,6 +83,9 @@ async def test_kill_9_and_the_model_is_the_same_to_the_bit(
     async def ended() -> bool:
         return (await runs.get(asked.run_id)).ended_at is not None
 
+    async def nothing_kept() -> bool:
+        return await heads.count_documents({}) == await database[f"{BUCKET}.chunks"].count_documents({}) == 0
+
     with worker_process(mongodb_uri, database_name, tmp_path, checkpoint_seconds="60"):
         await eventually(ended, 60)
         broken_off = await runs.get(asked.run_id)
@@ -90,8 +93,8 @@ async def test_kill_9_and_the_model_is_the_same_to_the_bit(
         again = await runs.request("request", {})
         asked = again
         await eventually(ended, 60)
+        await eventually(nothing_kept, 20)  # it is removed after the run has ended
     undisturbed = await runs.get(again.run_id)
-    assert await heads.count_documents({}) == await database[f"{BUCKET}.chunks"].count_documents({}) == 0
     assert broken_off.losses == undisturbed.losses
     assert broken_off.metrics == undisturbed.metrics
     first = await contents_of(database, broken_off.model_id, tmp_path)
