@@ -4,7 +4,7 @@ Random graphs as of `scripts/bench scale`, trained with the usual recipe for a f
 number in processes of its own.  All share the same threads: one process has them all, of several each its part.
 `bytes/step` is counted where the sums are taken, beside what the formula says: 2 K sums of (I, D) in bfloat16 and one
 in float32.  Memory is the most beyond that of a process that has imported what it needs: `first` holds the whole graph
-and layer 0 besides its part, `other` is the largest of the others.  --save writes what `scripts/capacity` takes.
+and layer 0 besides its part, `other` is the largest of the others.  --save writes the points as JSON.
 """
 
 import gc
