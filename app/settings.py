@@ -239,6 +239,11 @@ class Settings(BaseSettings):
     # --- logging
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged")
     log_format: Literal["text", "json"] = Field("text", description="`text` for people, `json` for collectors")
+    traces: bool = Field(
+        False,
+        description="Send OpenTelemetry spans of requests and training runs to where `OTEL_EXPORTER_OTLP_ENDPOINT` "
+        "says; needs the extra `otel`",
+    )
 
 
 SECRET_FIELDS = {name for name, field in Settings.model_fields.items() if field.annotation == SecretStr | None}

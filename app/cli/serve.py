@@ -19,6 +19,7 @@ from app.errors import KeysNeededError, ListenError, SettingError, UnavailableEr
 from app.memory import keep_small
 from app.settings import Settings, load_settings
 from app.telemetry.logging import configure_logging
+from app.telemetry.traces import Traces
 
 BACKLOG = 2048  # connections that wait while all processes are busy or one is started again
 GRACE_SECONDS = 2  # for requests in flight when asked to stop; `up` allows a stage 3
@@ -76,7 +77,8 @@ def serve(settings: Settings, listener: socket.socket) -> None:
     listeners = [listener]
     if settings.metrics_port is not None:
         listeners.append(listen_apart(settings.metrics_host, settings.metrics_port))
-    app = create_application(settings, local=all(map(is_local, listeners)))
+    traces = Traces.begin("api") if settings.traces else Traces()
+    app = traces.around(create_application(settings, local=all(map(is_local, listeners))))
     config = uvicorn.Config(
         app if settings.metrics_port is None else Ports(app, settings.metrics_port),
         loop="uvloop" if sys.platform != "win32" else "asyncio",
@@ -89,7 +91,10 @@ def serve(settings: Settings, listener: socket.socket) -> None:
         backlog=BACKLOG,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
-    Server(config).run(sockets=listeners)
+    try:
+        Server(config).run(sockets=listeners)
+    finally:
+        traces.end()
 
 
 def _exit(_: int, __: FrameType | None) -> None:

@@ -10,6 +10,7 @@ from app.errors import ListenError
 from app.settings import Settings, load_settings
 from app.telemetry.logging import configure_logging
 from app.telemetry.metrics import WorkerMetrics
+from app.telemetry.traces import Traces
 
 ALIVE_SECONDS = 5.0  # between two touches of the file that a health check looks at
 
@@ -35,10 +36,14 @@ def work_command(alive_file: Path | None, metrics_port: int | None, metrics_host
             metrics.serve(metrics_host, metrics_port)
         except OSError as error:
             raise ListenError(metrics_host, metrics_port, error.strerror or str(error)) from None
-    asyncio.run(_work(settings, alive_file, metrics))
+    traces = Traces.begin("worker") if settings.traces else Traces()
+    try:
+        asyncio.run(_work(settings, alive_file, metrics, traces))
+    finally:
+        traces.end()
 
 
-async def _work(settings: Settings, alive_file: Path | None, metrics: WorkerMetrics) -> None:
+async def _work(settings: Settings, alive_file: Path | None, metrics: WorkerMetrics, traces: Traces) -> None:
     alive = None if alive_file is None else asyncio.create_task(_touch(alive_file))
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -53,7 +58,7 @@ async def _work(settings: Settings, alive_file: Path | None, metrics: WorkerMetr
 
     from app.worker.loop import run_worker  # noqa: PLC0415 - brings torch: seconds in which a signal may come
 
-    await run_worker(settings, stop=stop, metrics=metrics)
+    await run_worker(settings, stop=stop, metrics=metrics, traces=traces)
     if alive is not None:
         alive.cancel()
 

@@ -20,6 +20,7 @@ from app.store.interactions import InteractionStore
 from app.store.lease import RENEWALS, Lease
 from app.store.runs import RunStore
 from app.telemetry.metrics import WorkerMetrics
+from app.telemetry.traces import Traces
 from app.training.config import TrainingConfig
 from app.worker.cycle import Cycle, Recipe, persistently
 from app.worker.plan import Rhythm
@@ -31,9 +32,11 @@ POLL_SECONDS = 5.0  # a queued run is told by the change stream; this is for whe
 WATCHED = (InteractionChanged, CourseChanged, UserChanged, RunChanged)
 
 
-async def run_worker(settings: Settings, *, stop: asyncio.Event, metrics: WorkerMetrics | None = None) -> None:
+async def run_worker(
+    settings: Settings, *, stop: asyncio.Event, metrics: WorkerMetrics | None = None, traces: Traces | None = None
+) -> None:
     """Work until ``stop`` is set.  Raises SettingError without MONGODB_URI, and what ``prepare_database`` raises."""
-    recipe, metrics = recipe_from(settings), metrics or WorkerMetrics()
+    recipe, metrics, traces = recipe_from(settings), metrics or WorkerMetrics(), traces or Traces()
     async with open_database(
         recipe.mongodb_uri,
         recipe.mongodb_database,
@@ -49,7 +52,8 @@ async def run_worker(settings: Settings, *, stop: asyncio.Event, metrics: Worker
                     log.info("this worker holds the lease with fence %d", fence)
                     metrics.fence.set(fence)
                     with metrics.leads.track_inprogress():
-                        await _lead(Leader(db, recipe, fence, policy_from(settings), metrics), lease, stop)
+                        leader = Leader(db, recipe, fence, policy_from(settings), metrics, traces=traces)
+                        await _lead(leader, lease, stop)
             except LeaseLostError as error:
                 log.warning("%s", error)
             except UNAVAILABLE_ERRORS as error:
@@ -71,8 +75,10 @@ async def _lead(leader: "Leader", lease: Lease, stop: asyncio.Event) -> None:
 class Leader:
     """What the holder of the lease does."""
 
-    def __init__(self, db: Database, recipe: Recipe, fence: int, policy: Policy, metrics: WorkerMetrics) -> None:
-        self._db, self._fence, self._metrics = db, fence, metrics
+    def __init__(
+        self, db: Database, recipe: Recipe, fence: int, policy: Policy, metrics: WorkerMetrics, *, traces: Traces
+    ) -> None:
+        self._db, self._fence, self._metrics, self._traces = db, fence, metrics, traces
         self._runs = RunStore(db)
         self._cycle = Cycle(db, recipe, fence)
         self._config = recipe.config.as_dict()
@@ -118,8 +124,11 @@ class Leader:
                 await self._sleep()
                 continue
             started = time.monotonic()
-            outcome = await self._cycle.run(run, on_snapshot=self._snapshot_taken)
-            self._metrics.count_run("cancelled" if outcome is None else outcome.status, time.monotonic() - started)
+            with self._traces.span("training run", run_id=run.run_id) as note:
+                outcome = await self._cycle.run(run, on_snapshot=self._snapshot_taken)
+                status = "cancelled" if outcome is None else outcome.status
+                note("status", status)
+            self._metrics.count_run(status, time.monotonic() - started)
             self._schedule.ended(now=time.monotonic())
 
     def _snapshot_taken(self) -> None:
