@@ -5,8 +5,10 @@ a process left which died while it uploaded.
 """
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import IO, Any
 
 from gridfs.errors import CorruptGridFile, NoFile
 
@@ -31,16 +33,14 @@ class ModelFiles:
         ids = [f"{number}/{fence}/{path.name}" for path in paths]
         await self.delete(ids)  # of an attempt that failed
         for file_id, path in zip(ids, paths, strict=True):
-            source = await asyncio.to_thread(path.open, "rb")
-            with source:
+            async with opened(path, "rb") as source:
                 await self._bucket.upload_from_stream_with_id(file_id, path.name, source)
         return ids
 
     async def download(self, ids: Sequence[str], directory: Path) -> None:
         """Write the files into a directory.  Raises one of GONE."""
         for file_id in ids:
-            target = await asyncio.to_thread((directory / name_of(file_id)).open, "xb")
-            with target:
+            async with opened(directory / name_of(file_id), "xb") as target:
                 await self._bucket.download_to_stream(file_id, target)
 
     async def read(self, file_id: str) -> bytes:
@@ -57,6 +57,24 @@ class ModelFiles:
         """Remove the files and pieces of files with these ids."""
         await self._heads.delete_many({"_id": {"$in": list(ids)}})
         await self._chunks.delete_many({"files_id": {"$in": list(ids)}})
+
+
+@asynccontextmanager
+async def opened(path: Path, mode: str) -> AsyncIterator[IO[Any]]:
+    """The file, opened beside the event loop, and closed also when the caller is cancelled while it is being opened."""
+    opening = asyncio.ensure_future(asyncio.to_thread(path.open, mode))
+    try:
+        file = await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        opening.add_done_callback(_close)
+        raise
+    with file:
+        yield file
+
+
+def _close(opening: asyncio.Future[IO[Any]]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()
 
 
 def owner(file_id: str) -> tuple[int, int]:
