@@ -1,6 +1,7 @@
 """Writes: stored first, then known to this process at once."""
 
 import contextlib
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from functools import partial
 from operator import itemgetter
@@ -39,7 +40,7 @@ def noting(rejected: RejectedStore, kind: Kind) -> Callable[[list[RejectedRow]],
     return note
 
 
-class RecordService(Generic[Given, Stored]):
+class RecordService(ABC, Generic[Given, Stored]):
     """Users or courses."""
 
     kind: ClassVar[Kind]
@@ -56,13 +57,13 @@ class RecordService(Generic[Given, Stored]):
         count, note = partial(metrics.count_rows, self.kind), noting(rejected, self.kind)
         self.batch = BatchKind(store.given, self.write, self._over, count, note)
 
+    @abstractmethod
     def written(self, record: Given | Stored, cluster_time: int) -> Change:
         """What serving must know of a record that was written."""
-        raise NotImplementedError
 
+    @abstractmethod
     def removed(self, record_id: str, cluster_time: int) -> Change:
         """What serving must know of a record that was removed."""
-        raise NotImplementedError
 
     async def put(self, record: Given) -> bool:
         """Create or replace; whether it was created.  Raises QuotaError."""
