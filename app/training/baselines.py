@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from app.graph.bipartite import BipartiteGraph
-from app.graph.spectral import normalised_user_items, singular_vectors
+from app.graph.spectral import normalised_user_items, right_singular_vectors
 from app.training.blend import FilterKind
 from app.training.config import Filter
 from app.training.evaluate import METRIC, Rows, Scores, add_sparse
@@ -24,6 +24,7 @@ from app.training.filters import (
 from app.training.result import Metrics
 
 DENSE_ITEMS = 10_000  # an item-item matrix of 400 MB; above, most pairs of items have no user in common
+DENSE_ROWS = 500  # of it that are made at a time
 LOW_PASS_RANK = 256
 LOW_PASS_WEIGHT = 0.3  # both as of GF-CF's authors
 
@@ -35,11 +36,21 @@ def popular_scores(graph: BipartiteGraph) -> Scores:
 
 
 def item_cosine_scores(graph: BipartiteGraph) -> Scores:
-    """Sum of the cosine similarities, by who took them, to the items that the user took, themselves too."""
+    """Sum of the cosine similarities, by who took them, to the items that the user took, themselves too.
+
+    Similarities of a large catalogue are never held together: they may be as many as ``two_hop_products``.
+    """
     taken = taken_items(graph)
     lengths = np.sqrt(np.bincount(taken.indices, minlength=graph.n_items)).astype(np.float32)
     unit_columns = csr_array((1.0 / lengths[taken.indices], taken.indices, taken.indptr), shape=taken.shape)
-    return filter_scores(taken, (unit_columns.T.tocsr() @ unit_columns).tocsr())
+    transposed = unit_columns.T.tocsr()
+    if graph.n_items > DENSE_ITEMS or two_hop_products(graph) < graph.n_items**2 // 8:
+        return lambda users: np.asarray(((taken[users] @ transposed) @ unit_columns).toarray(), np.float32)
+    similarities = np.empty((graph.n_items, graph.n_items), np.float32)
+    for first in range(0, graph.n_items, DENSE_ROWS):
+        rows = slice(first, first + DENSE_ROWS)
+        similarities[rows] = (transposed[rows] @ unit_columns).toarray()
+    return dense_scores(graph, similarities)
 
 
 def dense_scores(graph: BipartiteGraph, matrix: NDArray[np.float32]) -> Scores:
@@ -52,7 +63,7 @@ def gf_cf_scores(graph: BipartiteGraph, rng: np.random.Generator) -> Scores:
     """r_u (N'N + 0.3 Di^-1/2 V V' Di^1/2), V the first 256 right singular vectors of N."""
     taken, normalised = taken_items(graph), normalised_user_items(graph)
     transposed = normalised.T.tocsr()
-    _, _, right = singular_vectors(normalised, LOW_PASS_RANK, rng)
+    _, right = right_singular_vectors(normalised, LOW_PASS_RANK, rng)
     roots = np.sqrt(graph.item_degrees).astype(np.float32)[:, None]
     inverse = np.divide(1.0, roots, out=np.zeros_like(roots), where=roots > 0)
     into, back = right * inverse, (LOW_PASS_WEIGHT * right * roots).T
@@ -63,14 +74,6 @@ def gf_cf_scores(graph: BipartiteGraph, rng: np.random.Generator) -> Scores:
         return add_sparse(result, (rows @ transposed) @ normalised)
 
     return scores
-
-
-def filter_scores(taken: csr_array, similarity: csr_array) -> Scores:
-    """r_u S, for an (I, I) item-item matrix."""
-    if similarity.shape[0] <= DENSE_ITEMS and similarity.nnz > similarity.shape[0] ** 2 // 8:
-        dense = similarity.toarray()
-        return lambda users: np.asarray(taken[users] @ dense, np.float32)
-    return lambda users: np.asarray((taken[users] @ similarity).toarray(), np.float32)
 
 
 @dataclass(frozen=True, slots=True)
