@@ -70,9 +70,14 @@ class BipartiteGraph:
         positive = weights > 0
         edges = keys[positive]
         user_items = _csr(edges, weights[positive].astype(np.float32), shape)
+        known = np.ones(len(keys), np.bool_)
+        if len(edges) == len(keys):  # as they mostly are; what says where they stand is not held twice
+            seen = csr_array((known, user_items.indices, user_items.indptr), shape=shape)
+        else:
+            seen = _csr(keys, known, shape)
         return cls(
             user_items=user_items,
-            seen=_csr(keys, np.ones(len(keys), np.bool_), shape),
+            seen=seen,
             times=None if times is None else times[positive].astype(np.int64),
             user_degrees=np.bincount(_rows(user_items), user_items.data, minlength=n_users).astype(np.float64),
             item_degrees=np.bincount(user_items.indices, user_items.data, minlength=n_items).astype(np.float64),
@@ -103,21 +108,21 @@ class BipartiteGraph:
         return _rows(self.user_items)
 
     def without(self, edges: NDArray[np.bool_]) -> "BipartiteGraph":
-        """The graph as if these edges, an (E,) mask, had never been: neither edge nor seen."""
+        """The graph as if these edges, an (E,) mask, had never been: neither edge nor seen.  Without times."""
         users, items = self._weightless()
         weights = np.concatenate([self.user_items.data[~edges], np.zeros(len(users), np.float32)])
-        times = None if self.times is None else np.concatenate([self.times[~edges], np.zeros(len(users), np.int64)])
         return self.from_pairs(
             np.concatenate([self.edge_users()[~edges], users]),
             np.concatenate([self.user_items.indices[~edges], items]),
             n_users=self.n_users,
             n_items=self.n_items,
             weights=weights,
-            times=times,
         )
 
     def _weightless(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """User and item rows of the pairs that are seen and no edges."""
+        if len(self.seen.data) == self.n_edges:
+            return np.empty(0, np.int32), np.empty(0, np.int32)
         users = _rows(self.seen)
         keys = users.astype(np.int64) * self.n_items + self.seen.indices
         edges = self.edge_users().astype(np.int64) * self.n_items + self.user_items.indices

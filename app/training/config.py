@@ -17,6 +17,7 @@ SMALL = 100_000  # edges, below which softmax takes smaller batches and more L2
 GOING_ON = 0.5  # of epochs, learning rate and warm-up, when vectors learn on
 STEPS = 200  # in a run, but for `bpr`
 MANY_ITEMS = 10_000  # from here on vectors are longer, since there is more to tell apart
+MANY_EDGES = 5_000_000  # from here on they are not: time and memory would go beyond what two cores have
 NEGATIVES_SHARE = 64  # of the catalogue, one in so many, is the hardest negative sought among: of more, it is often an
 MOST_HARD = 64  # item that the user would like, and the vectors collapse
 
@@ -140,7 +141,7 @@ class TrainingConfig:
     def _softmax(self, n_edges: int, n_items: int) -> dict[str, Any]:
         batch_size = self.batch_size or (4096 if n_edges < SMALL else 16_384)
         return {
-            "embedding_size": 128 if n_items > MANY_ITEMS else 64,
+            "embedding_size": 128 if n_items > MANY_ITEMS and n_edges < MANY_EDGES else 64,
             "epochs": epochs_of(STEPS, n_edges, batch_size),
             "batch_size": batch_size,
             "learning_rate": 0.12,
