@@ -78,7 +78,9 @@ class BipartiteGraph:
         return cls(
             user_items=user_items,
             seen=seen,
-            times=None if times is None else times[positive].astype(np.int64),
+            times=None
+            if times is None
+            else (times if positive.all() else times[positive]).astype(np.int64, copy=False),
             user_degrees=np.bincount(_rows(user_items), user_items.data, minlength=n_users).astype(np.float64),
             item_degrees=np.bincount(user_items.indices, user_items.data, minlength=n_items).astype(np.float64),
         )

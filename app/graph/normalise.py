@@ -32,8 +32,9 @@ def normalised_adjacency(graph: BipartiteGraph, dtype: type[np.floating] = np.fl
     )
 
 
-def reverse_positions(graph: BipartiteGraph) -> NDArray[np.int64]:
+def reverse_positions(graph: BipartiteGraph) -> NDArray[np.signedinteger]:
     """Position of each edge's item-to-user entry among the stored entries of ``normalised_adjacency``, (E,)."""
-    positions = np.empty(graph.n_edges, np.int64)
-    positions[np.argsort(graph.user_items.indices, kind="stable")] = np.arange(graph.n_edges) + graph.n_edges
+    positions: NDArray[np.signedinteger] = np.empty(graph.n_edges, np.int32 if graph.n_edges < 2**30 else np.int64)
+    order = np.argsort(graph.user_items.indices, kind="stable")
+    positions[order] = np.arange(graph.n_edges, 2 * graph.n_edges, dtype=positions.dtype)
     return positions

@@ -45,9 +45,12 @@ class Checkpoints(Protocol):
         ...
 
 
+FORMAT = 2  # of what is kept: another release does not find what it could not read
+
+
 def fit_key(graph: BipartiteGraph, initial: NDArray[np.float32], recipe: Recipe, *others: object) -> str:
     """SHA-256 of all that a fit's result depends on."""
-    digest = hashlib.sha256(json.dumps([recipe.as_dict(), *map(str, others)], sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps([FORMAT, recipe.as_dict(), *map(str, others)], sort_keys=True).encode())
     for matrix in (graph.user_items, graph.seen):
         for array in (matrix.indptr, matrix.indices, matrix.data):
             digest.update(np.ascontiguousarray(array).data)

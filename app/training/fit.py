@@ -18,6 +18,7 @@ from app.domain.embeddings import Embeddings
 from app.errors import CancelledError, DivergedError, NothingToLearnError, RankLostError
 from app.graph.bipartite import BipartiteGraph
 from app.graph.normalise import normalised_adjacency, reverse_positions
+from app.memory import freed_memory_kept
 from app.training.checkpoint import (
     Checkpoint,
     Checkpoints,
@@ -41,6 +42,7 @@ AfterStep = Callable[[], None]
 FINISHED_SECONDS = 5.0  # a fit that took less is done again faster than it is kept
 VALIDATIONS = 20  # times at most that a run is validated
 PATIENCE = 4  # validations without a better score before it stops
+BEST = "best_layer0"  # of arrays in a checkpoint
 MOMENTS = ("exp_avg", "exp_avg_sq")  # of Adam, as torch names them
 LARGEST = 1e15  # of a number in a vector; an inner product of larger ones overflows float32
 
@@ -53,7 +55,13 @@ class Trainer:
     """
 
     def __init__(
-        self, graph: BipartiteGraph, initial: NDArray[np.floating], recipe: Recipe, ranks: Ranks = ALONE
+        self,
+        graph: BipartiteGraph,
+        initial: NDArray[np.floating],
+        recipe: Recipe,
+        ranks: Ranks = ALONE,
+        *,
+        in_place: bool = False,
     ) -> None:
         graph = replace(graph, item_degrees=ranks.total(graph.item_degrees))
         self._graph, self._recipe, self._ranks = graph, recipe, ranks
@@ -66,7 +74,9 @@ class Trainer:
         self._half = recipe.half and self.device.type == "cpu"  # on CUDA it was never measured
         self._reverse = reverse_positions(graph)
         self._objective: Objective[Any] = OBJECTIVES[recipe.loss](graph, recipe, self.device, ranks)
-        self._layer0 = torch.tensor(initial, device=self.device)
+        own = in_place and self.device.type == "cpu"
+        self._layer0 = torch.from_numpy(initial) if own else torch.tensor(initial, device=self.device)
+        self._gradient = torch.empty_like(self._layer0)  # kept, as large blocks that come and go leave holes
         self._fixed = self._layer0[: graph.n_users if recipe.parameters == "items" else 0]
         self._fixed.zero_()
         # Items apart: where the rows of a rank's users end must not show in how theirs are rounded.
@@ -116,7 +126,7 @@ class Trainer:
     def state(self) -> Checkpoint:
         """All that the next step depends on."""
         moments = {name: torch.cat([self._adam.state[side][name] for side in self._sides]) for name in MOMENTS}
-        arrays = {"layer0": self._layer0, **moments}
+        arrays = {"layer0": self.layer0(), **moments}
         values = {
             "steps": self.steps,
             "n_done": self._n_done,
@@ -127,7 +137,7 @@ class Trainer:
                 "total": float(self._total),
             },
         }
-        return Checkpoint({name: tensor.cpu().numpy().copy() for name, tensor in arrays.items()}, values)
+        return Checkpoint({name: tensor.cpu().numpy() for name, tensor in arrays.items()}, values)
 
     @torch.no_grad()
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -154,9 +164,11 @@ class Trainer:
         u = self._graph.n_users
         with self._propagate.without(self._own_entries(edges)):
             propagate = self._propagate.half if self._half else self._propagate
-            loss, gradient = self._objective.loss(propagate(self._layer0), batch, n_pairs)  # gradient: (N, D)
-            self._ranks.sum(gradient[u:])
-            gradient = propagate(gradient)  # P is symmetric
+            loss = self._objective.loss(propagate(self._layer0), batch, n_pairs, self._gradient)
+            self._ranks.sum(self._gradient[u:])
+            gradient = propagate(self._gradient)  # P is symmetric
+        if self._half:
+            gradient = self._gradient.copy_(gradient)
         self._objective.add_l2(gradient, self._layer0, batch, n_pairs)
         gradient[: len(self._fixed)].zero_()
         for side, rows in zip(self._sides, (gradient[:u], gradient[u:]), strict=True):
@@ -177,25 +189,49 @@ class Trainer:
         rise = min(1.0, (self.steps + 1) / recipe.warm_up) if recipe.warm_up else 1.0
         return recipe.learning_rate * rise * (1.0 - self.steps / self._horizon if recipe.decay else 1.0)
 
+    def layer0(self) -> Tensor:
+        """A copy of layer 0 as it is now, of own users and all items."""
+        return self._layer0.clone()
+
     @torch.no_grad()
+    def vectors(self) -> Embeddings:
+        """Final vectors as they are now, to be scored, without what else a model has.  Raises as ``embeddings``."""
+        u, vectors = self._graph.n_users, self._final(self._layer0).cpu().numpy()
+        return Embeddings(vectors[:u], vectors[u:], initial_item=self._layer0[u:].cpu().numpy())
+
     def embeddings(self) -> Embeddings:
         """Vectors as they are now, of own users and all items.  Raises DivergedError if one gives no finite score."""
-        messages = self._propagate.messages(self._layer0)
-        vectors = self._propagate(self._layer0)
-        overflow = ~(vectors.abs().amax() < LARGEST)  # also for NaN
-        if bool(self._ranks.sum(overflow.float())):
-            raise DivergedError(f"the vectors overflow after {self.steps} steps; a smaller learning rate may help")
+        return self._embeddings(self.layer0())
+
+    def finish(self, layer0: Tensor | None = None) -> Embeddings:
+        """The same of a layer 0, by default the present one; the trainer cannot go on, but needs less memory."""
+        for side in self._sides:
+            side.grad = None
+        del self._adam, self._gradient
+        return self._embeddings(self._layer0 if layer0 is None else layer0)
+
+    @torch.no_grad()
+    def _embeddings(self, layer0: Tensor) -> Embeddings:
         u = self._graph.n_users
-        # clone: the trainer goes on writing into layer 0, and without layers the vectors are layer 0
+        messages = self._propagate.messages(layer0)[u:].clone()  # of users they are not needed
+        vectors = self._final(layer0)
         parts = {
             "user_vectors": vectors[:u],
             "item_vectors": vectors[u:],
-            "initial_user": self._layer0[:u],
-            "initial_item": self._layer0[u:],
-            "item_messages": messages[u:],
+            "initial_user": layer0[:u],
+            "initial_item": layer0[u:],
+            "item_messages": messages,
         }
         own_weight = 0.0 if len(self._fixed) else self._propagate.own_weight
-        return Embeddings(**{name: part.clone().cpu().numpy() for name, part in parts.items()}, own_weight=own_weight)
+        return Embeddings(**{name: part.cpu().numpy() for name, part in parts.items()}, own_weight=own_weight)
+
+    def _final(self, layer0: Tensor) -> Tensor:
+        vectors = self._propagate(layer0)
+        least, most = torch.aminmax(vectors)
+        overflow = ~((least > -LARGEST) & (most < LARGEST))  # also for NaN
+        if bool(self._ranks.sum(overflow.float())):
+            raise DivergedError(f"the vectors overflow after {self.steps} steps; a smaller learning rate may help")
+        return vectors.clone() if vectors is layer0 else vectors  # as it is without layers
 
 
 def fit(
@@ -209,11 +245,13 @@ def fit(
     validate: Validate | None = None,
     checkpoints: Checkpoints | None = None,
     ranks: Ranks = ALONE,
+    in_place: bool = False,
 ) -> FitResult:
     """Train layer 0 for ``recipe.epochs`` passes, or with ``validate`` until it stops helping; the best come back.
 
     With a learning rate that decays, only the second half of the epochs is validated.
     initial: (N, D) float32, users first.  stop_after: end after so many epochs of the recipe's schedule.
+    in_place: ``initial`` is not needed any more and may be written to.
     checkpoints: where the state is kept when due, and the result; a fit of which something is kept goes on from there.
     ranks: who trains together; the others are told their part, and this process is the first.
     Equal inputs give equal bits on a CPU, broken off in between or not.
@@ -240,8 +278,9 @@ def fit(
             if (result := result_of(kept)) is not None:
                 return result
         try:
-            job = ranks.share(FitJob(graph, initial, recipe, stop_after, validate, kept))
-            result = fit_part(job, ranks, on_epoch=tell, should_stop=should_stop, checkpoints=checkpoints, key=key)
+            job = ranks.share(FitJob(graph, initial, recipe, stop_after, validate, kept, in_place=in_place))
+            with freed_memory_kept():
+                result = fit_part(job, ranks, on_epoch=tell, should_stop=should_stop, checkpoints=checkpoints, key=key)
         except RankLostError:
             if not ranks.renewed():
                 raise
@@ -266,7 +305,7 @@ def fit_part(
     """
     began = time.perf_counter()
     recipe = job.recipe
-    trainer = Trainer(job.graph, job.initial, recipe, ranks)
+    trainer = Trainer(job.graph, job.initial, recipe, ranks, in_place=job.in_place)
     best = _Best(job.validate, ranks)
     losses: list[float] = []
     n_epochs = min(recipe.epochs, job.stop_after or recipe.epochs)
@@ -274,7 +313,7 @@ def fit_part(
         losses += job.kept.values["losses"]
         began -= job.kept.values["seconds"]
         trainer.restore(job.kept)
-        best.restore(job.kept)
+        best.restore(job.kept, trainer.device)
 
     def after_step() -> None:
         if ranks.agreed(checkpoints is not None and checkpoints.due()):
@@ -298,7 +337,7 @@ def fit_part(
                 break
     n_kept = best.epoch or len(losses)
     return FitResult(
-        embeddings=_whole(best.embeddings or trainer.embeddings(), ranks),
+        embeddings=_whole(trainer.finish(best.layer0), ranks),
         losses=tuple(losses[:n_kept]),
         steps=trainer.steps * n_kept // len(losses),
         device=str(trainer.device),
@@ -317,40 +356,41 @@ def _whole(embeddings: Embeddings, ranks: Ranks) -> Embeddings:
 
 def propagated(graph: BipartiteGraph, layer0: NDArray[np.float32], recipe: Recipe) -> Embeddings:
     """Vectors of a graph from a layer 0 that was learned on another, (N, D).  Raises DivergedError."""
-    return Trainer(graph, layer0, recipe).embeddings()
+    return Trainer(graph, layer0, recipe).finish()
 
 
 class _Best:
-    """The best vectors so far, by validation."""
+    """The best layer 0 so far, by validation of its vectors."""
 
     def __init__(self, validate: Validate | None, ranks: Ranks) -> None:
         self._validate, self._ranks = validate, ranks
-        self.embeddings: Embeddings | None = None
+        self.layer0: Tensor | None = None
         self.score: float | None = None
         self.epoch = 0
         self.stale = 0
         self.history: list[tuple[int, float]] = []
 
     def state(self) -> Checkpoint:
-        arrays = {} if self.embeddings is None else embeddings_arrays(self.embeddings, "best_")
+        arrays = {} if self.layer0 is None else {BEST: self.layer0.cpu().numpy().copy()}
         return Checkpoint(
             arrays, {"score": self.score, "epoch": self.epoch, "stale": self.stale, "history": self.history}
         )
 
-    def restore(self, checkpoint: Checkpoint) -> None:
+    def restore(self, checkpoint: Checkpoint, device: torch.device) -> None:
         values = checkpoint.values
-        self.embeddings = embeddings_from(checkpoint.arrays, "best_")
+        if BEST in checkpoint.arrays:
+            self.layer0 = torch.tensor(checkpoint.arrays[BEST], device=device)
         self.score, self.epoch, self.stale = values["score"], values["epoch"], values["stale"]
         self.history = [(epoch, score) for epoch, score in values["history"]]
 
     def offer(self, trainer: Trainer, epoch: int) -> None:
         assert self._validate is not None
-        embeddings = trainer.embeddings()
-        score = self._ranks.mean(self._validate(embeddings))
+        score = self._ranks.mean(self._validate(trainer.vectors()))
         self.history.append((epoch, score))
         self.stale += 1
         if self.score is None or score > self.score:
-            self.embeddings, self.score, self.epoch, self.stale = embeddings, score, epoch, 0
+            self.layer0 = None  # before there is another
+            self.layer0, self.score, self.epoch, self.stale = trainer.layer0(), score, epoch, 0
 
 
 def check_learnable(graph: BipartiteGraph) -> None:

@@ -17,7 +17,10 @@ Validate = Callable[[Embeddings], float | NDArray[np.float64]]
 
 @dataclass(frozen=True, slots=True)
 class FitJob:
-    """initial: (N, D), users first, float32 or, for checks, float64.  kept: where an earlier attempt had come to."""
+    """initial: (N, D), users first, float32 or, for checks, float64.  kept: where an earlier attempt had come to.
+
+    in_place: ``initial`` is learned in itself, as nobody needs it any more.
+    """
 
     graph: BipartiteGraph
     initial: NDArray[np.floating]
@@ -25,3 +28,4 @@ class FitJob:
     stop_after: int | None = None
     validate: Validate | None = None
     kept: Checkpoint | None = None
+    in_place: bool = False

@@ -31,34 +31,41 @@ class Groups(NamedTuple):
     weights: Tensor
 
 
-def bpr_loss(vectors: Tensor, batch: Pairs, n_pairs: int | None = None) -> tuple[Tensor, Tensor]:
+def bpr_loss(
+    vectors: Tensor, batch: Pairs, n_pairs: int | None = None, *, out: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Bayesian personalised ranking (Rendle et al. 2009): mean loss and its gradient, (N, D) as the vectors.
 
-    n_pairs: by which the sum is divided, where these are a part of the pairs.
+    n_pairs: by which the sum is divided, where these are a part of the pairs.  out: (N, D), where the gradient is
+    written and in whose dtype all is computed, if the vectors have less.
     """
+    gradient = torch.zeros_like(vectors) if out is None else out.zero_()
     users, positives, negatives, weights = batch
     n_pairs = n_pairs or len(users)
-    e_u, e_i, e_j = vectors[users], vectors[positives], vectors[negatives]  # (B, D)
+    e_u, e_i, e_j = (vectors[rows].to(gradient.dtype) for rows in (users, positives, negatives))  # (B, D)
     # loss = mean softplus(s_uj - s_ui), which is -log sigmoid(s_ui - s_uj) without losing the hardest pairs
     margin = (e_u * (e_j - e_i)).sum(1)  # (B,)
     # d loss / d margin = sigmoid(margin) / B
     slope = (weights * torch.sigmoid(margin) / n_pairs).unsqueeze(1)  # (B, 1)
-    gradient = torch.zeros_like(vectors)
     gradient.index_add_(0, users, slope * (e_j - e_i))
     gradient.index_add_(0, positives, -slope * e_u)
     gradient.index_add_(0, negatives, slope * e_u)
     return (weights * softplus(margin)).sum() / n_pairs, gradient
 
 
-def pool_softmax_loss(vectors: Tensor, batch: Groups, n_pairs: int | None = None) -> tuple[Tensor, Tensor]:
+def pool_softmax_loss(
+    vectors: Tensor, batch: Groups, n_pairs: int | None = None, *, out: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Softmax of the positive among its pool: mean loss and its gradient, (N, D) as the vectors.
 
-    n_pairs: by which the sum is divided, where these are a part of the pairs.
+    n_pairs, out: see ``bpr_loss``.
     """
+    gradient = torch.zeros_like(vectors) if out is None else out.zero_()
     users, positives, pools, pairs, slots, weights = batch
     n_groups, n_pool = pools.shape
     size, group = vectors.shape[1], len(users) // max(n_groups, 1)
-    e_u, e_i, e_n = vectors[users], vectors[positives], vectors[pools]  # (GS, D), (GS, D), (G, M, D)
+    # (GS, D), (GS, D), (G, M, D)
+    e_u, e_i, e_n = (vectors[rows].to(gradient.dtype) for rows in (users, positives, pools))
     own = (e_u * e_i).sum(1, keepdim=True)  # (GS, 1)
     others = torch.bmm(e_u.view(n_groups, group, size), e_n.transpose(1, 2)).view(len(users), n_pool)  # (GS, M)
     others[pairs, slots] = -torch.inf
@@ -72,7 +79,6 @@ def pool_softmax_loss(vectors: Tensor, batch: Groups, n_pairs: int | None = None
     others.mul_(scale / total)
     rest = -others.sum(1, keepdim=True)  # (GS, 1)
     slopes = others.view(n_groups, group, n_pool)
-    gradient = torch.zeros_like(vectors)
     gradient.index_add_(0, users, torch.bmm(slopes, e_n).view(len(users), size).add_(rest * e_i))
     gradient.index_add_(0, positives, rest * e_u)
     negative = torch.bmm(slopes.transpose(1, 2), e_u.view(n_groups, group, size))  # (G, M, D)

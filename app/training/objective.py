@@ -38,8 +38,8 @@ class Objective(ABC, Generic[Batch]):
         """A batch of edges with its negatives, on the device."""
 
     @abstractmethod
-    def loss(self, vectors: Tensor, batch: Batch, n_pairs: int) -> tuple[Tensor, Tensor]:
-        """Mean loss, or this rank's part of it, and its gradient with respect to the final vectors, (N, D) both."""
+    def loss(self, vectors: Tensor, batch: Batch, n_pairs: int, gradient: Tensor) -> Tensor:
+        """Mean loss, or this rank's part of it; its gradient with respect to the final vectors is written, (N, D)."""
 
     @abstractmethod
     def add_l2(self, gradient: Tensor, layer0: Tensor, batch: Batch, n_pairs: int) -> None:
@@ -75,9 +75,9 @@ class Bpr(Objective[Pairs]):
             weights=self._put(self._weights[edges]),
         )
 
-    def loss(self, vectors: Tensor, batch: Pairs, n_pairs: int) -> tuple[Tensor, Tensor]:
+    def loss(self, vectors: Tensor, batch: Pairs, n_pairs: int, gradient: Tensor) -> Tensor:
         """See ``bpr_loss``."""
-        return bpr_loss(vectors, batch, n_pairs)
+        return bpr_loss(vectors, batch, n_pairs, out=gradient)[0]
 
     def add_l2(self, gradient: Tensor, layer0: Tensor, batch: Pairs, n_pairs: int) -> None:
         """Of the vectors in the batch, negatives too, as the paper has it."""
@@ -116,9 +116,9 @@ class PoolSoftmax(Objective[Groups]):
             weights=self._put(weights),
         )
 
-    def loss(self, vectors: Tensor, batch: Groups, n_pairs: int) -> tuple[Tensor, Tensor]:
+    def loss(self, vectors: Tensor, batch: Groups, n_pairs: int, gradient: Tensor) -> Tensor:
         """See ``pool_softmax_loss``."""
-        return pool_softmax_loss(vectors, batch, n_pairs)
+        return pool_softmax_loss(vectors, batch, n_pairs, out=gradient)[0]
 
     def add_l2(self, gradient: Tensor, layer0: Tensor, batch: Groups, n_pairs: int) -> None:
         """Weight * degree / E * E0."""
@@ -139,11 +139,12 @@ class HardBpr(Bpr):
             weights=self._put(self._weights[edges]),
         )
 
-    def loss(self, vectors: Tensor, batch: Pairs, n_pairs: int) -> tuple[Tensor, Tensor]:
+    def loss(self, vectors: Tensor, batch: Pairs, n_pairs: int, gradient: Tensor) -> Tensor:
         """``bpr_loss`` with the hardest negatives."""
-        scores = torch.einsum("bd,bmd->bm", vectors[batch.users], vectors[batch.negatives])  # (B, M)
+        users, negatives = (vectors[rows].to(gradient.dtype) for rows in (batch.users, batch.negatives))
+        scores = torch.einsum("bd,bmd->bm", users, negatives)  # (B, M)
         hardest = batch.negatives.gather(1, scores.argmax(1, keepdim=True)).squeeze(1)  # (B,)
-        return bpr_loss(vectors, batch._replace(negatives=hardest), n_pairs)
+        return bpr_loss(vectors, batch._replace(negatives=hardest), n_pairs, out=gradient)[0]
 
     def add_l2(self, gradient: Tensor, layer0: Tensor, batch: Pairs, n_pairs: int) -> None:
         """Of users and positives; negatives that were not chosen do not count, and those chosen often, too much."""

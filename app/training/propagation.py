@@ -50,8 +50,8 @@ class Propagation:
         return self._layers(vectors, self._n_layers)
 
     def half(self, vectors: Tensor) -> Tensor:
-        """P times vectors to half precision: (N, D) -> (N, D), both float32."""
-        return self._layers(vectors.bfloat16(), self._n_layers).float()
+        """P times vectors to half precision: (N, D) float32 -> (N, D) bfloat16."""
+        return self._layers(vectors.bfloat16(), self._n_layers)
 
     @property
     def own_weight(self) -> float:

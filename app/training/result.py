@@ -42,6 +42,11 @@ class FitResult:
         """Epochs whose weights are in the vectors."""
         return len(self.losses)
 
+    def without_users(self) -> "FitResult":
+        """The same without the vectors of users, which are the most of it."""
+        none = self.embeddings.user_vectors[:0].copy()
+        return replace(self, embeddings=replace(self.embeddings, user_vectors=none, initial_user=None))
+
 
 def after(first: FitResult, then: FitResult) -> FitResult:
     """A fit that started from another's vectors, as one."""

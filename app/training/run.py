@@ -18,7 +18,6 @@ from app.domain.item_filter import ItemFilter
 from app.errors import CancelledError, CollapsedError, DivergedError
 from app.graph.bipartite import BipartiteGraph
 from app.graph.content import Content, LearnEncoder, contents_of, with_content
-from app.memory import freed_memory_kept
 from app.training import warm
 from app.training.baselines import ClosedForms, closed_forms, popular_scores
 from app.training.blend import FilterKind, filter_matrix, linear_image, matrix_scores, plus, strengthened, unit_weight
@@ -41,10 +40,10 @@ from app.training.start import start_vectors
 log = logging.getLogger(__name__)
 
 OTHERS = 2  # trials whose recipes are taken when the last fit collapses
+LARGE_BYTES = 100 << 20  # of layer 0, above which it is made anew rather than held twice
 LEAST_HELD_OUT = 100  # fewer say nothing: one hit more or less would be a percent or more
 
 
-@freed_memory_kept()
 def train(
     snapshot: Snapshot,
     weights: Mapping[str, float],
@@ -95,6 +94,7 @@ def train(
             should_stop=should_stop,
             checkpoints=checkpoints,
             ranks=ranks,
+            in_place=True,
         )
         return replace(_model(final, graph, recipe, began, nodes), why_not=why_not)
 
@@ -127,24 +127,41 @@ def train(
         ranks=ranks,
     )
     hooks = _Hooks(count.fitting, should_stop, checkpoints, ranks)
-    final, choice, note = _fit_last(choice, parts, graph, nodes, hooks)
-    best, chosen = choice.best, _chosen_scores(choice, parts, forms, nodes)
-    metrics = {"model": evaluate(chosen, parts), **forms.metrics}
-    verdict = _verdict(metrics, served, chosen, parts)
+
+    def word_on(choice: Choice) -> _Word:
+        chosen = _chosen_scores(choice, parts, forms, nodes)
+        metrics = {"model": evaluate(chosen, parts), **forms.metrics}
+        return _Word(metrics, _verdict(metrics, served, chosen, parts), fitting_temperature(chosen, parts))
+
+    word = word_on(choice)
+    trained = choice.fitted.without_users()  # what they need is in layer 0; millions of them are large
+    layer0, choice = _layer0(choice.fitted.embeddings), replace(choice, fitted=trained)
+    final, last, note = _fit_last(choice, parts, graph, nodes, hooks, layer0=layer0)
+    if last is not choice:
+        choice, word = last, word_on(last)
+    verdict = word.verdict
     model = _model(
         final,
         graph,
-        best.recipe,
+        choice.best.recipe,
         began,
         nodes,
         parts=parts,
-        metrics=metrics,
+        metrics=word.metrics,
         verdict=replace(verdict, reason=f"{verdict.reason}; {note}") if note else verdict,
         choice=choice,
-        temperature=fitting_temperature(chosen, parts),
+        temperature=word.temperature,
         ease_l2=forms.ease_l2,
     )
     return replace(model, why_not=why_not)
+
+
+class _Word(NamedTuple):
+    """What the held-out interactions say of a choice."""
+
+    metrics: Mapping[str, Metrics]
+    verdict: Verdict
+    temperature: float
 
 
 class _Hooks(NamedTuple):
@@ -170,7 +187,7 @@ def _going_on(
     start = warm.warm_start(current, known, learned, nodes.start(learned, replace(recipe, start="xavier")))
     short = warm.warm_recipe(recipe, learned.n_edges)
     try:
-        final = fit(learned, start, short, **hooks._asdict())
+        final = fit(learned, start, short, in_place=True, **hooks._asdict())
         check_not_collapsed(final)
     except (DivergedError, CollapsedError) as error:
         return str(error)
@@ -211,16 +228,23 @@ class _Way(NamedTuple):
 
 
 def _fit_last(
-    choice: Choice, parts: Split, graph: BipartiteGraph, nodes: "_Nodes", hooks: _Hooks
+    choice: Choice,
+    parts: Split,
+    graph: BipartiteGraph,
+    nodes: "_Nodes",
+    hooks: _Hooks,
+    *,
+    layer0: NDArray[np.float32],
 ) -> tuple[FitResult, Choice, str]:
     """All interactions learned as the best trial says or, should that collapse, in the next best way, and which it was.
 
-    The choice is then that of the other way.  Raises what the first way raised when there is no other.
+    layer0: of the best trial, which is written to.  If another trial's way was taken, the choice is that.  Raises what
+    the first way raised when there is no other.
     """
     failure: CollapsedError | DivergedError | None = None
-    for way in _ways(choice, graph, nodes):
+    for way in _ways(choice, layer0, graph, nodes):
         try:
-            final = fit(graph, way.start, way.recipe, stop_after=way.stop_after, **hooks._asdict())
+            final = fit(graph, way.start, way.recipe, stop_after=way.stop_after, in_place=True, **hooks._asdict())
             check_not_collapsed(final)
         except (CollapsedError, DivergedError) as error:
             log.warning("the last fit, %s, failed: %s", way.said, error)
@@ -230,7 +254,7 @@ def _fit_last(
             final = after(choice.fitted, final)
         if way.trial is not choice.best:
             start, trial = nodes.start(parts.train, way.trial.recipe), way.trial
-            fitted = fit(parts.train, start, trial.recipe, stop_after=trial.epochs, **hooks._asdict())
+            fitted = fit(parts.train, start, trial.recipe, stop_after=trial.epochs, in_place=True, **hooks._asdict())
             choice = replace(choice, best=trial, fitted=fitted)
         return (
             final,
@@ -241,7 +265,7 @@ def _fit_last(
     raise failure
 
 
-def _ways(choice: Choice, graph: BipartiteGraph, nodes: "_Nodes") -> Iterator[_Way]:
+def _ways(choice: Choice, layer0: NDArray[np.float32], graph: BipartiteGraph, nodes: "_Nodes") -> Iterator[_Way]:
     """First as usual, then what is likelier to hold.
 
     Where the learning rate decays, the best trial's own layer 0 goes on: as good as another fit from the start (NDCG
@@ -249,8 +273,7 @@ def _ways(choice: Choice, graph: BipartiteGraph, nodes: "_Nodes") -> Iterator[_W
     """
     best = choice.best
     if best.recipe.decay:
-        start = _layer0(choice.fitted.embeddings)
-        yield _Way("going on from the trial", best, start, best.recipe.going_on(best.epochs), None)
+        yield _Way("going on from the trial", best, layer0, best.recipe.going_on(best.epochs), None)
     yield _Way("from the start", best, nodes.start(graph, best.recipe), best.recipe, best.epochs)
     others = [trial for trial in choice.trials if trial.score > 0 and _of_vectors(trial) != _of_vectors(best)]
     for trial in sorted(others, key=lambda trial: -trial.score)[:OTHERS]:
@@ -332,13 +355,16 @@ class _Nodes:
         self._starts: dict[Any, NDArray[np.float32]] = {}
 
     def start(self, graph: BipartiteGraph, recipe: Recipe) -> NDArray[np.float32]:
-        """Layer 0 to train from; made once for each graph and size."""
+        """Layer 0 to train from, to be written to; made once for each graph and size unless it is large."""
         key = id(graph), recipe.embedding_size, recipe.start, recipe.start_rms  # all else that matters is the same
-        if key not in self._starts:
-            users, items = self._of_size(recipe.embedding_size)
-            features = self._snapshot.user_features, self._snapshot.item_features
-            self._starts[key] = start_vectors(graph, recipe, *features, user_content=users, item_content=items)
-        return self._starts[key]
+        if key in self._starts:
+            return self._starts[key].copy()
+        users, items = self._of_size(recipe.embedding_size)
+        features = self._snapshot.user_features, self._snapshot.item_features
+        start = start_vectors(graph, recipe, *features, user_content=users, item_content=items)
+        if start.nbytes < LARGE_BYTES:
+            self._starts[key] = start.copy()
+        return start
 
     def placed(
         self, embeddings: Embeddings, graph: BipartiteGraph, item_filter: ItemFilter | None

@@ -78,10 +78,13 @@ def edge_batches(
     """
     usable = usable_edges(graph)
     total = sum(counts) if counts is not None else len(usable)
-    order = rng.permutation(np.tile(usable, _repeats(total)))
+    order = usable.astype(np.int32 if graph.n_edges < 2**31 else np.int64)  # twice, of millions of edges
+    if _repeats(total) > 1:
+        order = np.tile(order, _repeats(total))
+    rng.shuffle(order)
     done = 0
     for cut in _cuts(len(usable), total, batch_size):
-        yield order[done:cut]
+        yield order[done:cut].astype(np.int64)
         done = cut
 
 

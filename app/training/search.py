@@ -30,6 +30,7 @@ from app.training.split import Split, few_users
 log = logging.getLogger(__name__)
 
 Start = Callable[[BipartiteGraph, Recipe], NDArray[np.float32]]
+"""Layer 0 to train from, (N, D), to be written to."""
 OnTrialEpoch = Callable[[int, int, float], None]
 """Called after each epoch of a trial: epochs done in all trials, the most there will be with the last fit, loss."""
 
@@ -273,6 +274,7 @@ class _Search:
             checkpoints=self._checkpoints,
             validate=Validation(self._parts),
             ranks=self._ranks,
+            in_place=True,
         )
         assert fitted.score is not None
         score, own = fitted.score, model_scores(fitted.embeddings)

@@ -17,8 +17,8 @@ from app.training.evaluate import Validation
 from app.training.job import FitJob
 from app.training.split import Split
 
-OF_USERS = ("user_vectors", "initial_user", "best_user_vectors", "best_initial_user")  # (U, D)
-OF_NODES = ("layer0", "exp_avg", "exp_avg_sq")  # (N, D), users first
+OF_USERS = ("user_vectors", "initial_user")  # (U, D)
+OF_NODES = ("layer0", "exp_avg", "exp_avg_sq", "best_layer0")  # (N, D), users first
 
 
 def user_bounds(graph: BipartiteGraph, size: int) -> list[int]:
