@@ -6,6 +6,7 @@ Optimiser: Adam over all layer-0 vectors (Kingma and Ba 2015).
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -43,6 +44,7 @@ FINISHED_SECONDS = 5.0  # a fit that took less is done again faster than it is k
 VALIDATIONS = 20  # times at most that a run is validated
 PATIENCE = 4  # validations without a better score before it stops
 BEST = "best_layer0"  # of arrays in a checkpoint
+MOST_KEPT_BYTES = 128 << 20  # of layer 0; of larger blocks the heap cannot keep many without growing by half
 MOMENTS = ("exp_avg", "exp_avg_sq")  # of Adam, as torch names them
 LARGEST = 1e15  # of a number in a vector; an inner product of larger ones overflows float32
 
@@ -76,7 +78,6 @@ class Trainer:
         self._objective: Objective[Any] = OBJECTIVES[recipe.loss](graph, recipe, self.device, ranks)
         own = in_place and self.device.type == "cpu"
         self._layer0 = torch.from_numpy(initial) if own else torch.tensor(initial, device=self.device)
-        self._gradient = torch.empty_like(self._layer0)  # kept, as large blocks that come and go leave holes
         self._fixed = self._layer0[: graph.n_users if recipe.parameters == "items" else 0]
         self._fixed.zero_()
         # Items apart: where the rows of a rank's users end must not show in how theirs are rounded.
@@ -164,17 +165,20 @@ class Trainer:
         u = self._graph.n_users
         with self._propagate.without(self._own_entries(edges)):
             propagate = self._propagate.half if self._half else self._propagate
-            loss = self._objective.loss(propagate(self._layer0), batch, n_pairs, self._gradient)
-            self._ranks.sum(self._gradient[u:])
-            gradient = propagate(self._gradient)  # P is symmetric
-        if self._half:
-            gradient = self._gradient.copy_(gradient)
+            gradient = torch.empty_like(self._layer0)
+            loss = self._objective.loss(propagate(self._layer0), batch, n_pairs, gradient)
+            self._ranks.sum(gradient[u:])
+            propagated = propagate(gradient)  # P is symmetric
+        gradient = gradient.copy_(propagated) if self._half else propagated
+        del propagated
         self._objective.add_l2(gradient, self._layer0, batch, n_pairs)
         gradient[: len(self._fixed)].zero_()
         for side, rows in zip(self._sides, (gradient[:u], gradient[u:]), strict=True):
             side.grad = rows
         self._adam.param_groups[0]["lr"] = self._learning_rate()
         self._adam.step()
+        for side in self._sides:
+            side.grad = None  # a third of what the next step needs
         self.steps += 1
         return loss
 
@@ -205,9 +209,7 @@ class Trainer:
 
     def finish(self, layer0: Tensor | None = None) -> Embeddings:
         """The same of a layer 0, by default the present one; the trainer cannot go on, but needs less memory."""
-        for side in self._sides:
-            side.grad = None
-        del self._adam, self._gradient
+        del self._adam
         return self._embeddings(self._layer0 if layer0 is None else layer0)
 
     @torch.no_grad()
@@ -279,8 +281,7 @@ def fit(
                 return result
         try:
             job = ranks.share(FitJob(graph, initial, recipe, stop_after, validate, kept, in_place=in_place))
-            with freed_memory_kept():
-                result = fit_part(job, ranks, on_epoch=tell, should_stop=should_stop, checkpoints=checkpoints, key=key)
+            result = fit_part(job, ranks, on_epoch=tell, should_stop=should_stop, checkpoints=checkpoints, key=key)
         except RankLostError:
             if not ranks.renewed():
                 raise
@@ -327,14 +328,15 @@ def fit_part(
 
     every = max(1, n_epochs // VALIDATIONS)
     first = (recipe.epochs + 1) // 2 if recipe.decay else 1  # steps still long say little of where they will settle
-    for epoch in range(len(losses) + 1, n_epochs + 1):
-        losses.append(trainer.epoch(should_stop, after_step))
-        if on_epoch is not None:
-            on_epoch(epoch, n_epochs, losses[-1], time.perf_counter() - began)
-        if job.validate is not None and epoch >= first and (epoch % every == 0 or epoch == n_epochs):
-            best.offer(trainer, epoch)
-            if best.stale >= PATIENCE:
-                break
+    with freed_memory_kept() if job.initial.nbytes < MOST_KEPT_BYTES else nullcontext():
+        for epoch in range(len(losses) + 1, n_epochs + 1):
+            losses.append(trainer.epoch(should_stop, after_step))
+            if on_epoch is not None:
+                on_epoch(epoch, n_epochs, losses[-1], time.perf_counter() - began)
+            if job.validate is not None and epoch >= first and (epoch % every == 0 or epoch == n_epochs):
+                best.offer(trainer, epoch)
+                if best.stale >= PATIENCE:
+                    break
     n_kept = best.epoch or len(losses)
     return FitResult(
         embeddings=_whole(trainer.finish(best.layer0), ranks),

@@ -31,7 +31,9 @@ class Objective(ABC, Generic[Batch]):
         self._users, self._items = graph.edge_users(), graph.user_items.indices
         own = np.array([graph.user_items.data.sum(dtype=np.float64), graph.n_edges])
         weight, self._n_edges = ranks.total(own).tolist()
-        self._weights = graph.user_items.data / np.float32(weight / self._n_edges)
+        weights, mean = graph.user_items.data, np.float32(weight / self._n_edges)
+        equal = len(weights) > 0 and weights.min() == weights.max()  # one number then stands for millions
+        self._weights = np.broadcast_to(weights[:1] / mean, weights.shape) if equal else weights / mean
 
     @abstractmethod
     def draw(self, edges: Rows, rng: np.random.Generator) -> Batch:

@@ -43,9 +43,16 @@ class FitResult:
         return len(self.losses)
 
     def without_users(self) -> "FitResult":
-        """The same without the vectors of users, which are the most of it."""
-        none = self.embeddings.user_vectors[:0].copy()
-        return replace(self, embeddings=replace(self.embeddings, user_vectors=none, initial_user=None))
+        """The same without the vectors of users, which are the most of it, nor the memory that they are in."""
+        own = self.embeddings
+        items = replace(
+            own,
+            user_vectors=own.user_vectors[:0].copy(),
+            item_vectors=own.item_vectors.copy(),
+            initial_item=own.initial_item.copy(),
+            initial_user=None,
+        )
+        return replace(self, embeddings=items)
 
 
 def after(first: FitResult, then: FitResult) -> FitResult:

@@ -24,7 +24,6 @@ import torch
 
 from app.errors import CancelledError
 from app.graph.bipartite import BipartiteGraph
-from app.memory import freed_memory_kept
 from app.training.config import TrainingConfig
 from app.training.distributed.group import Group
 from app.training.distributed.launch import LocalGroup, local_ranks
@@ -67,7 +66,6 @@ def main(edges: tuple[int, ...], sizes: tuple[int, ...], steps: int, save: Path 
         save.write_text(json.dumps(points, indent=1) + "\n")
 
 
-@freed_memory_kept()
 def measured(n_edges: int, size: int, steps: int) -> dict[str, float]:
     """A few steps by so many ranks."""
     rng = np.random.default_rng(0)

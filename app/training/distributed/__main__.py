@@ -3,13 +3,11 @@
 import sys
 
 from app.errors import RankLostError
-from app.memory import freed_memory_kept
 from app.training.distributed.launch import serve
 
 if __name__ == "__main__":
     host, port, rank, size, timeout = sys.argv[1:]
     try:
-        with freed_memory_kept():
-            serve(host, int(port), int(rank), int(size), float(timeout))
+        serve(host, int(port), int(rank), int(size), float(timeout))
     except RankLostError as error:
         sys.exit(f"coursegraph: {error}")
