@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 import orjson
 from fastapi import Request, Response
 
-from app.api.recommender import Answer, Reasons
+from app.api.recommender import Answer
 from app.domain.lists import recommendation_id
 from app.schemas.recommendations import PercentOver
 from app.serving.explain import Explanation
@@ -18,7 +18,7 @@ from app.serving.explain import Explanation
 JSON = b"application/json"
 NOT_MODIFIED = 304
 TAG_DIGITS = 24
-PIECES = 4  # of which a reason is made
+PIECES = 4  # of which a reason is made: the course, an amount, what stands between, the other amount
 
 _DATES = orjson.OPT_UTC_Z | orjson.OPT_OMIT_MICROSECONDS
 
@@ -93,33 +93,34 @@ def items_json(answer: Answer, courses: Mapping[str, Any] | None = None) -> byte
         {"course_id": course_id, "rank": rank, "score": score, "percent": percent}
         for course_id, score, percent, rank in answer.ranked.items
     ]
-    if answer.reasons is not None:
-        for item, because in zip(items, _because(answer.reasons), strict=True):
-            item["because"] = because
     if courses is not None:
         for item in items:
             item["course"] = courses.get(item["course_id"])
+    if isinstance(answer.reasons, Explanation):
+        return _explained_json(items, answer.reasons)
+    if answer.reasons is not None:
+        for item, because in zip(items, answer.reasons, strict=True):
+            item["because"] = [reason._asdict() for reason in because]
     return orjson.dumps(items)
 
 
-def _because(reasons: Reasons) -> list[Any]:
-    """JSON of the reasons of each course."""
-    if not isinstance(reasons, Explanation):
-        return [[reason._asdict() for reason in own] for own in reasons]
-    n_courses, length = reasons.places.shape
-    if not n_courses:
-        return []
+def _explained_json(items: Sequence[Mapping[str, Any]], reasons: Explanation) -> bytes:
+    """The same, put together from pieces: hundreds of reasons are written in a third of the time of a serialiser."""
+    if not items:
+        return b"[]"
     starts = [b'},{"course_id":%b,"contribution":' % orjson.dumps(name) for name in reasons.names]
-    amounts = np.empty((n_courses * length, 2), np.float32)  # to 32 bits, as the score is
-    amounts[:, 0], amounts[:, 1] = reasons.contributions.ravel(), reasons.percents.ravel()
+    amounts = np.empty((*reasons.places.shape, 2), np.float32)  # to 32 bits, as the score is
+    amounts[:, :, 0], amounts[:, :, 1] = reasons.contributions, reasons.percents
     numbers = orjson.dumps(amounts.ravel(), option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b",")
-    # Four pieces of each reason, put side by side for all courses at once.
-    pieces = [b',"percent":'] * (PIECES * n_courses * length)
+    pieces = [b',"percent":'] * (PIECES * reasons.places.size)
     pieces[0::PIECES] = [starts[place] for place in reasons.places.ravel().tolist()]
     pieces[1::PIECES], pieces[3::PIECES] = numbers[0::2], numbers[1::2]
-    size = PIECES * length
-    texts = [b"".join(pieces[start : start + size]) for start in range(0, len(pieces), size)]
-    return [orjson.Fragment(b"[%b}]" % text[2:]) for text in texts]
+    size, before = PIECES * reasons.places.shape[1], b"["
+    for item, place in zip(items, range(0, len(pieces), size), strict=True):
+        head = orjson.dumps(item)[:-1]
+        pieces[place] = b'%b%b,"because":[%b' % (before, head, pieces[place][2:])
+        before = b"}]},"
+    return b"".join([*pieces, b"}]}]"])
 
 
 def document(user_id: str | None, answer: Answer, percent_over: PercentOver, items: bytes) -> bytes:

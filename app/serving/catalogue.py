@@ -126,6 +126,16 @@ class CatalogueView:
         """Rows of those courses that are known here."""
         return [row for row in map(self.row, course_ids) if row is not None]
 
+    def places(self, course_ids: Collection[str]) -> NDArray[np.int32]:
+        """Row of each of the courses in the order given, R for one that is not known here."""
+        rows = self._items.rows_or_absent(course_ids)
+        if len(rows) and rows.min() < 0:  # seldom
+            beyond = len(self.ids)
+            for place, course_id in enumerate(course_ids):
+                if rows[place] < 0:
+                    rows[place] = self._new_rows.get(course_id, beyond)
+        return rows
+
     def labelled(self, field: Field, labels: Collection[str]) -> NDArray[np.bool_]:
         """(R,) bool: the course has any of the labels."""
         mask = np.zeros(len(self.ids), np.bool_)

@@ -69,4 +69,4 @@ def feature_parts(contents: ArtifactContents, features: NDArray[np.float32] | No
     if features is None or weights is None or len(features) + 1 != len(weights):
         return None
     own = features.astype(np.float64) @ weights[:-1].astype(np.float64) + weights[-1]  # (D,)
-    return VectorParts(own, np.empty(0, np.int32), np.empty(0), np.empty((0, len(own)), np.float32))
+    return VectorParts(own, np.empty(0, np.int32), np.empty(0), np.empty((0, len(own))))

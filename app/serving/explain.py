@@ -50,9 +50,11 @@ def explain(
     order = np.empty(contributions.shape, np.intp)
     order[:, :-1] = (-contributions[:, :-1]).argsort(axis=1, kind="stable")
     order[:, -1] = len(parts.rows)
-    contributions = contributions[np.arange(len(order))[:, None], order]
+    starts = np.arange(len(order))[:, None] * contributions.shape[1]
+    contributions = contributions.ravel().take(starts + order)
     totals = np.abs(contributions).sum(axis=1, keepdims=True)
-    percents = contributions * (100.0 / np.where(totals > 0, totals, 1.0))
+    totals[totals == 0] = 1.0
+    percents = contributions * (100.0 / totals)
     return Explanation([*map(ids.__getitem__, parts.rows.tolist()), None], order, contributions, percents)
 
 

@@ -45,12 +45,12 @@ NO_EDGES = Edges(np.empty(0, np.int32), np.empty(0))
 
 @dataclass(frozen=True, slots=True)
 class VectorParts:
-    """A user's vector as a sum: own (D,) float64, and norms (S,) float64 times entries (S, D) of ``rows``."""
+    """A user's vector as a sum: own (D,) and norms (S,) times entries (S, D) of ``rows``, all float64."""
 
     own: NDArray[np.float64]
     rows: NDArray[np.int32]
     norms: NDArray[np.float64]
-    entries: NDArray[np.float32]
+    entries: NDArray[np.float64]
 
     @property
     def vector(self) -> NDArray[np.float32]:
@@ -60,12 +60,10 @@ class VectorParts:
 
     def contributions(self, targets: NDArray[np.float32]) -> NDArray[np.float64]:
         """What each part adds to the inner products with (C, D) others, own last: (C, S + 1)."""
-        vectors = targets.astype(np.float64)
-        result = np.empty((len(vectors), len(self.rows) + 1))
-        np.matmul(vectors, self.entries.T, out=result[:, :-1])
-        result[:, :-1] *= self.norms
-        np.matmul(vectors, self.own, out=result[:, -1])
-        return result
+        parts = np.empty((len(self.rows) + 1, len(self.own)))
+        np.multiply(self.entries, self.norms[:, None], out=parts[:-1])
+        parts[-1] = self.own
+        return targets.astype(np.float64) @ parts.T
 
 
 def trained_edges(contents: ArtifactContents, row: int) -> Edges:
@@ -76,6 +74,8 @@ def trained_edges(contents: ArtifactContents, row: int) -> Edges:
     else:
         weights = contents.seen_weights[of_user]
     is_edge = weights > 0
+    if is_edge.all():  # nearly always
+        return Edges(contents.seen_items[of_user], weights.astype(np.float64))
     return Edges(contents.seen_items[of_user][is_edge], weights[is_edge].astype(np.float64))
 
 
@@ -87,12 +87,12 @@ def known_parts(contents: ArtifactContents, row: int, edges: Edges | None = None
     messages = contents.item_messages
     assert messages is not None
     trained = trained_edges(contents, row)
-    norms, entries = _norms(trained.weights, contents.item_degrees[trained.rows]), messages[trained.rows]
+    norms, entries = _norms(trained.weights, contents.item_degrees.take(trained.rows)), _rows_of(messages, trained.rows)
     own = contents.user_vectors[row] - norms @ entries  # (D,)
     if edges is None:
         return VectorParts(own, trained.rows, norms, entries)
     norms = _norms(edges.weights, _degrees(contents, edges, trained))
-    return VectorParts(own, edges.rows, norms, messages[edges.rows])
+    return VectorParts(own, edges.rows, norms, _rows_of(messages, edges.rows))
 
 
 def moved_vector(contents: ArtifactContents, row: int, change: EdgeChange) -> NDArray[np.float32]:
@@ -111,8 +111,8 @@ def moved_vector(contents: ArtifactContents, row: int, change: EdgeChange) -> ND
 def new_parts(contents: ArtifactContents, edges: Edges) -> VectorParts:
     """Vector of somebody whom the model does not know.  The model has messages."""
     assert contents.item_messages is not None
-    first = np.float32(contents.own_weight) * contents.initial_item[edges.rows]  # (S, D)
-    entries = contents.item_messages[edges.rows] + first
+    first = contents.own_weight * _rows_of(contents.initial_item, edges.rows)  # (S, D)
+    entries = _rows_of(contents.item_messages, edges.rows) + first
     norms = _norms(edges.weights, _degrees(contents, edges, NO_EDGES))
     return VectorParts(np.zeros(contents.embedding_size), edges.rows, norms, entries)
 
@@ -122,8 +122,14 @@ def _norms(weights: NDArray[np.float64], degrees: NDArray[np.float64]) -> NDArra
     total = weights.sum()
     if total <= 0:
         return np.zeros(len(weights))
-    norms: NDArray[np.float64] = weights / np.sqrt(total * np.where(weights > 0, degrees, 1.0))
+    if not weights.all():
+        degrees = np.where(weights > 0, degrees, 1.0)
+    norms: NDArray[np.float64] = weights / np.sqrt(total * degrees)
     return norms
+
+
+def _rows_of(matrix: NDArray[np.float32], rows: NDArray[np.int32]) -> NDArray[np.float64]:
+    return matrix.take(rows, axis=0).astype(np.float64)
 
 
 def _degrees(contents: ArtifactContents, edges: Edges, trained: Edges) -> NDArray[np.float64]:

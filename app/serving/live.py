@@ -165,9 +165,7 @@ class LiveModel:
         shelf = self.shelf
         if parts is None:
             return None
-        rows = [shelf.view.row(course_id) for course_id in course_ids]
-        beyond = len(shelf.view.ids)  # has no vector
-        places = [beyond if row is None else row for row in rows]
+        places = shelf.view.places(course_ids)
         item_filter = self.index.item_filter
         filtered = None if item_filter is None else item_filter.contributions(parts.rows, places)
         if filtered is not None and taken is not None:
