@@ -26,10 +26,12 @@ OPTIONAL_ARRAYS = {  # the same, and None when there is no such file
     "seen_weights": "<f4",
     "top_items": "<i4",
     "top_scores": "<f4",
+    "top_lasts": "<f4",
     "filter_starts": "<i8",
     "filter_items": "<i4",
     "filter_values": "<f4",
 }
+NARROW = {"top_items": "<u2"}  # what an array may have instead, where its numbers are small
 CONTENT_ARRAYS = {  # the map from words to vectors; all, or none where there is no map
     "content_tokens": "<u4",
     "content_rarities": "<f4",
@@ -53,7 +55,7 @@ def file_name(array: str) -> str:
 def to_arrays(contents: ArtifactContents) -> dict[str, Array]:
     """All arrays of a model by name."""
     arrays = {
-        name: np.ascontiguousarray(getattr(contents, name), np.dtype(dtype))
+        name: _to_file(getattr(contents, name), dtype, NARROW.get(name))
         for name, dtype in (ARRAYS | OPTIONAL_ARRAYS).items()
         if name in ARRAYS or getattr(contents, name) is not None
     }
@@ -66,6 +68,12 @@ def to_arrays(contents: ArtifactContents) -> dict[str, Array]:
         blob, offsets = pack_ids(vocabulary.ids)
         arrays[f"{side}_ids"], arrays[f"{side}_id_offsets"] = blob, offsets.astype("<i8")
     return arrays
+
+
+def _to_file(array: Array, dtype: str, narrow: str | None) -> Array:
+    if narrow is not None and array.dtype == np.dtype(narrow):
+        dtype = narrow
+    return np.ascontiguousarray(array, np.dtype(dtype))
 
 
 def pack_ids(ids: Sequence[str]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

@@ -9,15 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from app.artifact.arrays import ARRAYS, CONTENT_ARRAYS, ID_ARRAYS, OPTIONAL_ARRAYS, Array, file_name
+from app.artifact.arrays import ARRAYS, CONTENT_ARRAYS, ID_ARRAYS, NARROW, OPTIONAL_ARRAYS, Array, file_name
 from app.artifact.manifest import MANIFEST, FileFacts, Manifest
 from app.domain.content import ContentMap, Encoder
-from app.domain.contents import ArtifactContents
+from app.domain.contents import ArtifactContents, no_item
 from app.domain.packed_ids import PackedIds
 from app.domain.vocabulary import Vocabulary
 from app.errors import ArtifactError
 
 CHUNK_BYTES = 2**20
+VERIFIED_ROWS = 1_000  # of an array that is compared at once
 LARGEST = 1e16  # of a vector's numbers; the inner product of two such vectors is still a finite float32
 
 
@@ -113,7 +114,8 @@ def _map(directory: Path, array: str, dtype: str, manifest: Manifest) -> Array:
         mapped: Array = np.asarray(np.load(directory / name, mmap_mode="r", allow_pickle=False))
     except (OSError, ValueError) as error:
         raise ArtifactError(name, f"cannot be read as an array ({error})") from error
-    if mapped.dtype != np.dtype(dtype) or not mapped.flags.c_contiguous:
+    dtypes = {np.dtype(dtype), np.dtype(NARROW.get(array, dtype))}
+    if mapped.dtype not in dtypes or not mapped.flags.c_contiguous:
         raise ArtifactError(name, f"has dtype {mapped.dtype.str}; wanted {dtype} in C order")
     if mapped.shape != facts.shape:
         raise ArtifactError(name, f"has shape {mapped.shape}; the manifest says {facts.shape}")
@@ -147,8 +149,9 @@ def _verify_shapes(arrays: Mapping[str, Any], manifest: Manifest, n_users: int, 
         "filter_starts": (n_items + 1,),
         "filter_items": (len(arrays.get("filter_values", ())),),
         "filter_values": (len(arrays.get("filter_items", ())),),
-        "top_items": (n_users, arrays["top_scores"].shape[-1] if "top_scores" in arrays else 0),
-        "top_scores": (n_users, arrays["top_items"].shape[-1] if "top_items" in arrays else 0),
+        "top_items": (n_users, *arrays["top_items"].shape[1:2]) if "top_items" in arrays else (),
+        "top_scores": (n_users, _scored_length(arrays)),
+        "top_lasts": (n_users,),
     }
     for name, shape in wanted.items():
         if name in arrays and arrays[name].shape != shape:
@@ -160,7 +163,7 @@ def _verify_shapes(arrays: Mapping[str, Any], manifest: Manifest, n_users: int, 
 
 def _verify_numbers(arrays: Mapping[str, Any]) -> None:
     vectors = ("user_vectors", "item_vectors", "initial_item", "item_messages", "user_feature_weights")
-    for name in (*vectors, "top_scores", "filter_values"):
+    for name in (*vectors, "top_scores", "top_lasts", "filter_values"):
         if name in arrays and arrays[name].size and not np.abs(arrays[name]).max() <= LARGEST:  # also when it is NaN
             raise ArtifactError(file_name(name), f"holds a number that is not finite or larger than {LARGEST:g}")
     for name in ("popularity", "user_degrees", "item_degrees", "seen_weights"):
@@ -171,11 +174,25 @@ def _verify_numbers(arrays: Mapping[str, Any]) -> None:
 def _verify_top(arrays: Mapping[str, Any], n_items: int) -> None:
     if "top_items" not in arrays:
         return
+    if "top_scores" not in arrays:
+        raise ArtifactError(file_name("top_scores"), "is missing")
     items, scores = arrays["top_items"], arrays["top_scores"]
-    if items.size and not (items.min() >= -1 and items.max() < n_items):
+    blocks = (items[start : start + VERIFIED_ROWS] for start in range(0, len(items), VERIFIED_ROWS))
+    if not all((((block >= 0) & (block < n_items)) | (block == no_item(items))).all() for block in blocks):
         raise ArtifactError(file_name("top_items"), f"holds a row outside 0..{n_items - 1}")
     if (np.diff(scores, axis=1) > 0).any():
         raise ArtifactError(file_name("top_scores"), "is not sorted within a user")
+    if "top_lasts" in arrays and scores.shape[1] and (arrays["top_lasts"] > scores[:, -1]).any():
+        raise ArtifactError(file_name("top_lasts"), "holds more than a score of the list")
+
+
+def _scored_length(arrays: Mapping[str, Any]) -> int:
+    """How many scores of each user there must be."""
+    if "top_items" not in arrays or "top_scores" not in arrays:
+        return -1  # scores of nothing
+    listed: int = arrays["top_items"].shape[-1]
+    scored: int = arrays["top_scores"].shape[-1]
+    return min(scored, listed) if "top_lasts" in arrays else listed
 
 
 def _verify_filter(arrays: Mapping[str, Any], n_items: int) -> None:

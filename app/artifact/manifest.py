@@ -7,8 +7,8 @@ from typing import Any
 
 from app.errors import ArtifactError
 
-FORMAT = 2  # grows when older code could misread the files; 2 has the item filter
-READABLE = (1, 2)
+FORMAT = 3  # grows when older code could misread the files; 2 has the item filter, 3 lists without some of their scores
+READABLE = (1, 2, 3)
 MANIFEST = "manifest.json"
 
 

@@ -4,24 +4,43 @@ from dataclasses import replace
 
 import numpy as np
 
-from app.domain.contents import ArtifactContents
+from app.domain.contents import ArtifactContents, no_item
 from app.domain.ranking import top_n
 
-# Items a user, 1.6 kB: what is left after usual filters still fills a list of ten.  With 400 the lists of 100,000 users
-# are more than the embedded server's oplog holds, and publishing them pushes out what a change stream still needs.
-LENGTH = 200
+LENGTH = 400  # items a user: a filter that one course in twenty passes nearly always leaves ten of them
+SCORED = 64  # of them with their scores; a list in which later ones stand has theirs computed
+LEAST = 20  # items; shorter lists are of little use
+# A change stream is cut when publishing a model writes more than the oplog holds: of a million users these lists would
+# be a gigabyte.  Then they are shorter, and beyond some six million users there are none.
+MOST_BYTES = 2**27
 BLOCK_SCORES = 2**22  # scores computed at once, 16 MiB
 NO_SCORE = np.float32(-1e16)  # of the places that a short list leaves empty
 
 
-def with_top_lists(contents: ArtifactContents, length: int = LENGTH) -> ArtifactContents:
+def list_length(n_users: int, n_items: int) -> int:
+    """Items of each list, so that all lists take up to MOST_BYTES; 0 when they would be too short."""
+    item, score = _dtype(n_items).itemsize, 4
+    of_user = MOST_BYTES // max(n_users, 1) - score
+    length = (of_user - SCORED * score) // item
+    if length < SCORED:
+        length = of_user // (item + score)
+    return 0 if length < LEAST else min(length, LENGTH)
+
+
+def with_top_lists(contents: ArtifactContents, length: int | None = None) -> ArtifactContents:
     """The same model with the lists of all its users: exact, seen items left out, ties by row.
 
-    30 us a user at 5,000 items, 150 at 40,000, on one core.
+    length: of each; None: as ``list_length`` says.  30 us a user at 5,000 items, 150 at 40,000, on one core.
     """
     n_users, n_items = len(contents.users), len(contents.items)
-    items = np.full((n_users, length), -1, np.int32)
-    scores = np.full((n_users, length), NO_SCORE, np.float32)
+    if length is None:
+        length = list_length(n_users, n_items)
+    if not length:
+        return contents
+    items = np.empty((n_users, length), _dtype(n_items))
+    items[:] = no_item(items)
+    scores = np.full((n_users, min(length, SCORED)), NO_SCORE, np.float32)
+    lasts = np.full(n_users, NO_SCORE, np.float32)
     block = max(1, BLOCK_SCORES // max(n_items, 1))
     allowed, item_filter = np.ones(n_items, np.bool_), contents.item_filter
     for start in range(0, n_users, block):
@@ -33,6 +52,13 @@ def with_top_lists(contents: ArtifactContents, length: int = LENGTH) -> Artifact
             seen = contents.seen_items[contents.seen_indptr[user] : contents.seen_indptr[user + 1]]
             allowed[seen] = False
             rows = top_n(own, allowed, length)
-            items[user, : len(rows)], scores[user, : len(rows)] = rows, own[rows]
+            items[user, : len(rows)] = rows
+            scores[user, : len(rows)] = own[rows[:SCORED]]
+            if len(rows) == length:
+                lasts[user] = own[rows[-1]]
             allowed[seen] = True
-    return replace(contents, top_items=items, top_scores=scores)
+    return replace(contents, top_items=items, top_scores=scores, top_lasts=lasts)
+
+
+def _dtype(n_items: int) -> "np.dtype[np.uint16] | np.dtype[np.int32]":
+    return np.dtype(np.uint16) if n_items <= np.iinfo(np.uint16).max else np.dtype(np.int32)

@@ -32,8 +32,9 @@ class ArtifactContents:
     user_degrees, item_degrees: (U,) and (I,) float64, sums of edge weights.
     user_feature_weights: (C + 1, D) float32, a vector of a user without edges is (features, 1) @ it; None: not known.
     type_weights: edge weight of each type; a pair weighs the most that one of its types does.
-    top_items, top_scores: (U, L) int32 and float32, the best unseen items of each user, best first, see ``top_lists``;
-    a row with fewer ends in -1.  None: they were not computed.
+    top_items: (U, L) uint16 or, with too many items for that, int32, the best unseen items of each user, best first,
+    see ``top_lists``; a row with fewer ends in ``no_item``.  top_scores: (U, K) float32, scores of the first K <= L.
+    top_lasts: (U,) float32, the score of the last of the L; None: K is L.  All None: they were not computed.
     filter_starts, filter_items, filter_values: the item filter, see ItemFilter; None: the model has none.
     content: vectors of courses that are newer than the model, from their words; None: too few to learn from.
     cluster_time: replaying the changes from there gives the present state; see Snapshot.
@@ -58,8 +59,9 @@ class ArtifactContents:
     own_weight: float = 1.0
     user_feature_weights: NDArray[np.float32] | None = None
     item_messages: NDArray[np.float32] | None = None
-    top_items: NDArray[np.int32] | None = None
+    top_items: NDArray[np.uint16] | NDArray[np.int32] | None = None
     top_scores: NDArray[np.float32] | None = None
+    top_lasts: NDArray[np.float32] | None = None
     filter_starts: NDArray[np.int64] | None = None
     filter_items: NDArray[np.int32] | None = None
     filter_values: NDArray[np.float32] | None = None
@@ -129,6 +131,11 @@ class ArtifactContents:
     def embedding_size(self) -> int:
         """D."""
         return int(self.item_vectors.shape[1])
+
+
+def no_item(items: NDArray[np.integer]) -> int:
+    """What stands in such an array of items where there is none."""
+    return int(np.iinfo(np.uint16).max) if items.dtype == np.uint16 else -1
 
 
 def pair_weights(types: NDArray[np.uint32], type_weights: tuple[float, ...]) -> NDArray[np.float32]:

@@ -243,8 +243,8 @@ class LiveModel:
         until = options.offset + options.n
         found = _first_eligible(view, top, until) if allowed is view.eligible else None
         if found is None:
-            fits = allowed[top.rows]
-            found = top.rows[fits][:until].tolist(), top.scores[fits][:until].tolist()
+            places = allowed.take(top.rows).nonzero()[0][:until]
+            found = self._found(user_id, user, top, places) if len(places) == until or top.whole else ([], [])
         rows, scores = found
         if len(rows) < until and not top.whole:
             return None
@@ -253,6 +253,17 @@ class LiveModel:
         if options.offset:
             rows, scores = rows[options.offset :], scores[options.offset :]
         return listed_few(view, rows, scores, options)
+
+    def _found(self, user_id: str, user: UserVector, top: TopList, places: NDArray[np.intp]) -> Found:
+        """What stands in these places of a list, ascending."""
+        rows = top.rows[places]
+        if not len(places) or places[-1] < len(top.scores):
+            return rows.tolist(), top.scores[places].tolist()
+        scores = self.index.item_vectors[rows] @ user.vector
+        if self.index.item_filter is not None:
+            scores += self.index.item_filter.scores_of(self.users.edge_rows(user_id), rows)
+        order = (-scores).argsort(kind="stable")  # computed in another order of sums they may differ in the last bit
+        return rows[order].tolist(), scores[order].tolist()
 
     def _with_new(
         self, user_id: str, vector: NDArray[np.float32], allowed: NDArray[np.bool_], found: Found, until: int
@@ -309,6 +320,8 @@ def _best_are_enough(options: Options) -> bool:
 
 def _first_eligible(view: CatalogueView, top: TopList, n: int) -> Found | None:
     """Rows and scores of the first n, unless so many of the best are not available that more must be looked at."""
+    if n + SPARE > len(top.scores) < len(top.rows):
+        return None
     head = top.rows[: n + SPARE].tolist()
     eligible = view.eligible_bytes
     if 0 not in [eligible[row] for row in head[:n]]:  # nearly always

@@ -39,7 +39,8 @@ def moved_list(
         return None
     head = published
     if length < len(published.rows):
-        head = TopList(published.rows[:length], published.scores[:length], whole=False)
+        scores = published.scores[:length]
+        head = TopList(published.rows[:length], scores, whole=False, last=float(scores[-1]))
     return _moved(index, head, vectors, change, taken)
 
 
@@ -49,11 +50,13 @@ def _needed(index: ServingIndex, published: TopList, step: NDArray[np.float32]) 
     Most scores change by little, so the LEAST best of the new list score about as much as those of the old one; it
     takes as many as until the bound of all others is below that.  A wrong guess costs time, nothing else.
     """
-    if published.whole or len(published.rows) <= LEAST + FORTH:
+    if published.whole or len(published.rows) <= LEAST + 2 * FORTH:
         return len(published.rows)
     reached = float(published.scores[LEAST + FORTH]) - math.sqrt(step @ step) * index.longest_item
     needed = int(np.searchsorted(-published.scores, -reached, side="right")) + 1
-    return None if needed > len(published.rows) else max(needed, LEAST + 2 * FORTH)
+    if needed > len(published.scores):  # of the others the scores are not known, only that of the last
+        return None if published.last > reached else len(published.rows)
+    return max(needed, LEAST + 2 * FORTH)
 
 
 def _moved(
@@ -77,7 +80,7 @@ def _moved(
     step = now - before
     longest = index.longest_item
     largest = math.sqrt(now @ now) * longest + max(abs(float(scores[0])), abs(float(scores[-1])))
-    bound = float(published.scores[-1]) + math.sqrt(step @ step) * longest + ROUNDING * largest
+    bound = published.last + math.sqrt(step @ step) * longest + ROUNDING * largest
     certain = min(int(np.count_nonzero(scores > bound)), LENGTH)
     if certain < LEAST:
         return None
@@ -86,9 +89,9 @@ def _moved(
 
 def _candidates(
     index: ServingIndex, published: TopList, change: EdgeChange, taken: NDArray[np.int32]
-) -> NDArray[np.int32]:
+) -> NDArray[np.int32] | NDArray[np.uint16]:
     """Rows that may be among the best, ascending."""
-    parts = [published.rows]
+    parts: list[NDArray[np.integer]] = [published.rows]
     if len(taken) < len(change.rows):
         parts.append(np.setdiff1d(change.rows, taken, assume_unique=True))  # given up
     if index.item_filter is not None:
@@ -96,4 +99,5 @@ def _candidates(
     rows = np.unique(np.concatenate(parts)) if len(parts) > 1 else np.sort(published.rows)
     is_taken = np.zeros(len(index.items), np.bool_)
     is_taken[taken] = True
-    return rows[~is_taken[rows]]
+    kept: NDArray[np.int32] | NDArray[np.uint16] = rows[~is_taken[rows]]
+    return kept

@@ -54,7 +54,7 @@ class Shelf:
         lengths: NDArray[np.float32] = np.linalg.norm(np.concatenate([self._items, self._new]), axis=1)
         return lengths
 
-    def course_vectors(self, rows: Sequence[int] | NDArray[np.intp]) -> NDArray[np.float32]:
+    def course_vectors(self, rows: Sequence[int] | NDArray[np.integer]) -> NDArray[np.float32]:
         """(C, D); zeros for a course without a vector."""
         places = np.asarray(rows, np.intp)
         if len(places) and places.max() < len(self._items):  # nearly always

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from app.domain.contents import no_item
 from app.domain.ranking import top_n
 from app.serving.index import ServingIndex
 from app.serving.overlay import Taken
@@ -16,14 +17,15 @@ KEPT = 20_000  # users, 800 bytes each
 
 @dataclass(frozen=True, slots=True)
 class TopList:
-    """Rows of the model's items that the user has not taken, best first, and their scores.
+    """Rows of the model's items that the user has not taken, best first, and the scores of the first of them.
 
-    whole: there are no others.
+    whole: there are no others.  last: score of the last; none of the others has more.
     """
 
-    rows: NDArray[np.int32]
+    rows: NDArray[np.int32] | NDArray[np.uint16]
     scores: NDArray[np.float32]
     whole: bool
+    last: float = 0.0
 
 
 class TopLists:
@@ -35,13 +37,15 @@ class TopLists:
 
     def published(self, row: int) -> TopList | None:
         """The list that came with the model, right for a user of whom nothing was told since."""
-        items, scores = self._index.contents.top_items, self._index.contents.top_scores
+        contents = self._index.contents
+        items, scores = contents.top_items, contents.top_scores
         if items is None or scores is None:
             return None
-        own = items[row]
-        if len(own) and own[-1] >= 0:
-            return TopList(own, scores[row], whole=False)
-        length = int(np.count_nonzero(own >= 0))  # shorter ones end in -1
+        own, none = items[row], no_item(items)
+        if len(own) and own[-1] != none:
+            lasts = contents.top_lasts
+            return TopList(own, scores[row], whole=False, last=float(scores[row, -1] if lasts is None else lasts[row]))
+        length = int(np.count_nonzero(own != none))  # there are no more
         return TopList(own[:length], scores[row, :length], length < len(own))
 
     def kept(self, user_id: str, changed: Taken | None) -> TopList | None:
@@ -57,7 +61,7 @@ class TopLists:
         allowed = np.ones(len(scores), np.bool_)
         allowed[taken] = False
         rows = top_n(scores, allowed, LENGTH)
-        return TopList(rows.astype(np.int32), scores[rows], len(rows) < LENGTH)
+        return TopList(rows.astype(np.int32), scores[rows], len(rows) < LENGTH)  # nobody asks for the last
 
     def keep(self, user_id: str, changed: Taken | None, top: TopList) -> None:
         """Keep a list until the user changes, or others are asked for more."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from pymongo import MongoClient
-from pymongo.errors import ConnectionFailure, OperationFailure
+from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 
 from app.errors import EmbeddedDatabaseError
 from app.leash import leashed
@@ -27,13 +27,17 @@ HOST = "127.0.0.1"
 REPLICA_SET = "rs0"
 FLAGS = (
     *("--bind_ip", HOST, "--nounixsocket", "--replSet", REPLICA_SET),
-    *("--oplogSize", "256"),  # MB; how far back a change stream can start
     *("--wiredTigerCacheSizeGB", "0.5"),
     # Together with the next but one: an empty data directory takes 11 MiB instead of 300.
     *("--wiredTigerEngineConfigString", "log=(prealloc=false,file_max=10MB)"),
     *("--networkMessageCompressors", "disabled"),  # a known flaw of its zlib, and loopback gains nothing
     *("--setParameter", "diagnosticDataCollectionEnabled=false"),
 )
+# How far back a change stream can start.  A model of 100,000 users is 200 MB, all of which passes through the oplog
+# when it is published; what a stream has not read when the second one comes should still be there.
+LEAST_OPLOG_MB, OPLOG_MB = 256, 1024
+OPLOG_SHARE = 20  # of the disk that is free it takes a twentieth at most, as mongod does by itself
+RESIZABLE_MB = 990  # mongod resizes to no less
 START_SECONDS = 120.0  # after a crash the journal is replayed first; usually 1 s
 STOP_SECONDS = 8.0  # of the 10 in which `up` ends
 POLL_SECONDS = 0.02
@@ -108,7 +112,14 @@ class EmbeddedMongod:
             self.bound_log()
             self._log_start = self.log_path.stat().st_size if self.log_path.exists() else 0
         port = 0 if any_port else self._kept_port() or 0
-        return [str(binary), "--dbpath", str(self.data_dir / "data"), "--port", str(port), *FLAGS]
+        place = ["--dbpath", str(self.data_dir / "data"), "--port", str(port)]
+        return [str(binary), *place, "--oplogSize", str(self.oplog_mb()), *FLAGS]
+
+    def oplog_mb(self) -> int:
+        """Megabytes of changes that are kept; written bit by bit, so that an idle server takes little."""
+        with _disk_errors(self.data_dir):
+            free = shutil.disk_usage(self.data_dir).free
+        return max(LEAST_OPLOG_MB, min(OPLOG_MB, free // OPLOG_SHARE // 2**20))
 
     def open_log(self) -> IO[bytes]:
         """The log, for the output of the process; each line is added at the end, wherever the log was cut."""
@@ -133,6 +144,7 @@ class EmbeddedMongod:
         while not _become_primary(port):
             self._check(returncode(), deadline)
             time.sleep(POLL_SECONDS)
+        _grow_oplog(port, self.oplog_mb())
         with _disk_errors(self.data_dir):
             aside = self._port_path.with_suffix(".new")
             aside.write_text(f"{port}\n")
@@ -219,6 +231,15 @@ def _configure(client: MongoClient[Document], member: Document) -> None:
     if config["members"][0]["host"] != member["host"]:  # it listened on another port last time
         config.update(members=[config["members"][0] | member], version=config["version"] + 1)
         client.admin.command("replSetReconfig", config, force=True)
+
+
+def _grow_oplog(port: int, megabytes: int) -> None:
+    """Make the oplog of a directory from a time when there was less room as large; it is never made smaller."""
+    if megabytes < RESIZABLE_MB:
+        return
+    with MongoClient[Document](_uri(port), serverSelectionTimeoutMS=5000) as client, contextlib.suppress(PyMongoError):
+        if client["local"].command("collStats", "oplog.rs")["maxSize"] < megabytes * 2**20:
+            client.admin.command("replSetResizeOplog", 1, size=float(megabytes))
 
 
 @contextlib.contextmanager

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from app.artifact.arrays import pack_ids
 from app.artifact.load import load_artifact
 from app.artifact.manifest import MANIFEST
-from app.artifact.top_lists import with_top_lists
+from app.artifact.top_lists import MOST_BYTES, SCORED, list_length, with_top_lists
 from app.artifact.write import write_artifact
 from app.domain.content import ContentMap, Encoder
-from app.domain.contents import ArtifactContents
+from app.domain.contents import ArtifactContents, no_item
 from app.domain.packed_ids import PackedIds
 from app.errors import ArtifactError
 from tests.support.models import DESCRIPTION, light_gcn_contents, make_contents
@@ -130,16 +130,23 @@ class TestOptionalArrays:
         assert contents.item_messages is not None
         assert contents.item_messages.shape == (3, 4)
         assert contents.top_items is not None
-        assert contents.top_items[0].tolist() == [1, -1]  # u1 has seen a and c
+        assert contents.top_items.dtype == np.uint16
+        assert contents.top_items[0].tolist() == [1, no_item(contents.top_items)]  # u1 has seen a and c
 
     @pytest.mark.parametrize(
         ("name", "array", "problem"),
         [
             ("item_messages", np.zeros((3, 3), "<f4"), "has shape"),
             ("item_messages", np.full((3, 4), np.nan, "<f4"), "not finite"),
-            ("top_items", np.zeros((2, 3), "<i4"), "has shape"),
+            ("top_items", np.zeros((3, 2), "<i4"), "has shape"),
+            ("top_items", np.zeros((2, 1), "<i4"), "has shape"),
             ("top_items", np.full((2, 2), 3, "<i4"), "outside"),
+            ("top_items", np.full((2, 2), 3, "<u2"), "outside"),
+            ("top_items", np.full((2, 2), -2, "<i4"), "outside"),
             ("top_scores", np.array([[1, 2], [1, 0]], "<f4"), "not sorted"),
+            ("top_scores", np.zeros((2, 3), "<f4"), "has shape"),
+            ("top_lasts", np.zeros(3, "<f4"), "has shape"),
+            ("top_lasts", np.full(2, 1e9, "<f4"), "more than a score"),
         ],
     )
     def test_are_verified(self, written: Path, name: str, array: Any, problem: str) -> None:
@@ -152,8 +159,31 @@ class TestOptionalArrays:
         values = json.loads((written / MANIFEST).read_text())
         del values["files"]["top_scores.npy"]
         (written / MANIFEST).write_text(json.dumps(values))
-        with pytest.raises(ArtifactError, match=r"^top_items\.npy has shape"):
+        with pytest.raises(ArtifactError, match=r"^top_scores\.npy is missing"):
             load_artifact(written)
+
+    def test_lists_of_an_older_format_have_all_their_scores(self, written: Path) -> None:
+        contents = light_gcn_contents(["u1", "u2"], ["a", "b", "c"], KEYS[:2])
+        older = replace(contents, top_items=np.array([[1, -1]] * 2, np.int32), top_scores=np.zeros((2, 2), np.float32))
+        write_artifact(written.parent / "older", older, DESCRIPTION)
+        read = load_artifact(written.parent / "older").contents
+        assert read.top_items is not None
+        assert read.top_items.dtype == np.int32
+        assert read.top_lasts is None
+        write_artifact(written.parent / "cut", replace(older, top_scores=np.zeros((2, 1), np.float32)), DESCRIPTION)
+        with pytest.raises(ArtifactError, match=r"^top_scores\.npy has shape"):
+            load_artifact(written.parent / "cut")
+
+
+@pytest.mark.parametrize(
+    ("n_users", "n_items", "wanted"),
+    [(1_000, 5_000, 400), (100_000, 5_000, 400), (100_000, 70_000, 270), (10**6, 5_000, 21), (10**7, 5_000, 0)],
+)
+def test_all_lists_together_stay_small(n_users: int, n_items: int, wanted: int) -> None:
+    length = list_length(n_users, n_items)
+    assert length == wanted
+    item = 2 if n_items < 2**16 else 4
+    assert n_users * (length * item + min(length, SCORED) * 4 + 4) <= MOST_BYTES + 4 * n_users
 
 
 class TestDamage:

@@ -8,15 +8,18 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
 from pymongo import MongoClient
 from pymongo.errors import ConnectionFailure
 
+from app.artifact.top_lists import SCORED, list_length
 from app.errors import EmbeddedDatabaseError
 from app.store import embedded
-from app.store.embedded import EmbeddedMongod
+from app.store.embedded import OPLOG_MB, EmbeddedMongod
 from app.store.mongod import explain_exit, find_mongod
 
 EMPTY_DATA_BYTES = 20 * 2**20  # 11 MiB when written; 300 with mongod's own defaults
@@ -64,6 +67,47 @@ def program(path: Path, script: str) -> Path:
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(0o755)
     return path
+
+
+# --- how much of what changed is kept
+
+
+class SmallDisk(EmbeddedMongod):
+    """As if there were less room."""
+
+    def oplog_mb(self) -> int:
+        return 256
+
+
+def oplog_bytes(server: EmbeddedMongod) -> int:
+    with MongoClient[dict[str, Any]](server.uri) as client:
+        found: int = client["local"].command("collStats", "oplog.rs")["maxSize"]
+        return found
+
+
+@pytest.mark.parametrize(("free_gib", "wanted_mb"), [(0.5, 256), (5, 256), (10, 512), (20, 1024), (500, 1024)])
+def test_the_oplog_takes_a_twentieth_of_the_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free_gib: float, wanted_mb: int
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=int(free_gib * 2**30)))
+    assert EmbeddedMongod(tmp_path).oplog_mb() == wanted_mb
+
+
+def test_two_models_of_a_hundred_thousand_users_fit_in_it() -> None:
+    vectors, lists = 64 * 4, list_length(100_000, 40_000) * 2 + SCORED * 4 + 4
+    of_users = 100_000 * (vectors + lists + 20 * 8 + 30)  # with 20 courses taken, and an id
+    of_courses = 40_000 * 3 * 64 * 4
+    assert 2 * (of_users + of_courses) <= 0.7 * OPLOG_MB * 2**20  # the rest is for interactions meanwhile
+
+
+def test_an_oplog_made_when_there_was_less_room_grows(tmp_path: Path) -> None:
+    server = SmallDisk(tmp_path)
+    insert(server.start(), 1)
+    assert oplog_bytes(server) == 256 * 2**20
+    server.stop()
+    with running(tmp_path) as again:
+        assert oplog_bytes(again) == max(256, again.oplog_mb() if again.oplog_mb() >= 990 else 0) * 2**20
+        assert rows(again.uri) == [1]
 
 
 # --- a running server

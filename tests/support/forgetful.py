@@ -11,11 +11,13 @@ SECONDS = 30.0  # the longest that forgetting takes
 class ForgetfulMongod(EmbeddedMongod):
     """Keeps one megabyte of history, and truncates the rest every second instead of every minute."""
 
+    def oplog_mb(self) -> int:
+        """Next to nothing."""
+        return 1
+
     def command(self, *, any_port: bool = False) -> list[str]:
-        """The same with other flags."""
-        command = super().command(any_port=any_port)
-        command[command.index("--oplogSize") + 1] = "1"
-        return [*command, "--syncdelay", "1"]
+        """The same with another flag."""
+        return [*super().command(any_port=any_port), "--syncdelay", "1"]
 
 
 async def forget(database: Database, until_after: int) -> None:
