@@ -40,6 +40,7 @@ class EdgeChange:
     now: NDArray[np.float64]
 
 
+TINY = np.finfo(np.float64).tiny
 NO_EDGES = Edges(np.empty(0, np.int32), np.empty(0))
 
 
@@ -122,9 +123,8 @@ def _norms(weights: NDArray[np.float64], degrees: NDArray[np.float64]) -> NDArra
     total = weights.sum()
     if total <= 0:
         return np.zeros(len(weights))
-    if not weights.all():
-        degrees = np.where(weights > 0, degrees, 1.0)
-    norms: NDArray[np.float64] = weights / np.sqrt(total * degrees)
+    # An item that nobody has taken has degree 0, and then the weight is 0 too.
+    norms: NDArray[np.float64] = weights / np.sqrt(np.maximum(total * degrees, TINY))
     return norms
 
 

@@ -34,6 +34,7 @@ class ServingIndex:
         self.items: Vocabulary = contents.items
         self.item_vectors = contents.item_vectors  # (I, D)
         self.item_filter = contents.item_filter
+        self._asked: tuple[str | None, int | None] = None, None  # the last user, as a request asks several times
 
     @classmethod
     def from_artifact(cls, artifact: LoadedModel) -> "ServingIndex":
@@ -63,9 +64,16 @@ class ServingIndex:
 
     def user_row(self, user_id: str) -> int | None:
         """Row of a user with a vector that means something; without an edge one may have it from content, or zeros."""
-        row = self.users.row(user_id)
+        row = self._row(user_id)
         if row is None or (self.contents.user_degrees[row] == 0 and not self.contents.user_vectors[row].any()):
             return None
+        return row
+
+    def _row(self, user_id: str) -> int | None:
+        asked, row = self._asked
+        if asked != user_id:
+            row = self.users.row(user_id)
+            self._asked = user_id, row
         return row
 
     def seen_items(self, user_id: str) -> NDArray[np.int32]:
@@ -93,8 +101,8 @@ class ServingIndex:
         return int(self.seen_types(user_id)[place]) if place < len(items) and items[place] == row else 0
 
     def _seen(self, user_id: str) -> slice:
-        row = self.users.row(user_id)
+        row = self._row(user_id)
         if row is None:
             return slice(0)
-        starts = self.contents.seen_indptr
-        return slice(int(starts[row]), int(starts[row + 1]))
+        start, end = self.contents.seen_indptr[row : row + 2].tolist()
+        return slice(start, end)
