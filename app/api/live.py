@@ -9,6 +9,7 @@ from pathlib import Path
 
 from app.api.loading import load_model, overlay_of_present_state
 from app.api.profiles import Profiles
+from app.api.records import CourseRecords
 from app.domain.changes import Change, ChangeBatch, CourseChanged, CurrentModelChanged, InteractionChanged, UserChanged
 from app.errors import ArtifactError, ChangeHistoryLostError, CourseGraphError, UnavailableError, UnknownModelError
 from app.memory import settle
@@ -39,6 +40,7 @@ class Live:
         self._db, self._cache, self._metrics = db, cache, metrics
         self._models = ModelStore(db)
         self.profiles = Profiles(UserStore(db))
+        self.records = CourseRecords(CourseStore(db))
         self._current: CurrentIndex | None = None
         self._beginning: CurrentIndex | None = None  # takes the place of ``_current`` when it is complete
         self._swapping: asyncio.Task[None] | None = None
@@ -67,6 +69,7 @@ class Live:
         """Know writes of this process at once; each carries the cluster time that its write gave."""
         changes = list(changes)
         self.profiles.note(changes)
+        self.records.note(changes)
         for current in (self._current, self._beginning):
             if current is not None:
                 current.apply_local(changes)
@@ -120,6 +123,7 @@ class Live:
         await self._stop_swapping()
         position = await cluster_time(self._db)
         self.profiles.clear()
+        self.records.clear()
         catalogue = Catalogue([course async for course in CourseStore(self._db).facts()], position)
         current = self._beginning = CurrentIndex(catalogue)
         try:
@@ -142,6 +146,7 @@ class Live:
             self._note_problem("MongoDB does not answer")
             return
         self.profiles.note(batch)
+        self.records.note(batch)
         current.apply(batch)
         behind = 0.0 if batch.caught_up else max(0.0, time.time() - (batch.position >> 32))
         self._heard = time.monotonic() - behind

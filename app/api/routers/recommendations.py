@@ -1,6 +1,6 @@
 """Recommendations: the calls that everything else exists for."""
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Query, Request, Response
@@ -220,10 +220,9 @@ async def _respond(
     return list_response(request, user_id, answer, options.percent_over, courses)
 
 
-async def _records(services: Services, answers: Collection[Answer]) -> dict[str, Any]:
+async def _records(services: Services, answers: Collection[Answer]) -> Mapping[str, Any]:
     """The courses of these lists as they are stored, without their vectors."""
-    ids = {item.course_id for answer in answers for item in answer.ranked.items}
-    return await services.courses.store.records(ids, without={"features"})
+    return await services.live.records.get_many({item.course_id for answer in answers for item in answer.ranked.items})
 
 
 async def _lines(services: Services, options: BatchOptions) -> AsyncIterator[bytes]:
