@@ -122,6 +122,10 @@ class Settings(BaseSettings):
     half_life_days: PositiveFloat | None = Field(
         None, description="Days after which an interaction weighs half; unset: it weighs the same for ever"
     )
+    popular_half_life_days: NonNegativeFloat = Field(
+        0.0,
+        description="Days after which somebody who took a course counts half in what is popular; 0: as much for ever",
+    )
     auto_train: bool = Field(True, description="Whether the worker retrains by itself when data changed")
     train_after_changes: PositiveInt = Field(1000, description="Changes since the last snapshot that start a run")
     train_after_seconds: PositiveFloat = Field(

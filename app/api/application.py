@@ -37,6 +37,7 @@ from app.api.routers import (
 from app.api.service import CourseService, InteractionService, UserService
 from app.api.shown import Shown
 from app.api.slots import AllSlots, Slots
+from app.api.takers import Takers
 from app.errors import SettingError
 from app.schemas.overview import Limits
 from app.settings import Settings, environment_name
@@ -136,7 +137,8 @@ def _lifespan(
         ) as db:
             uncounted = [name for name, weight in settings.interaction_weights.items() if weight <= 0]
             live = Live(db, settings.cache_dir, metrics, timeout_seconds=settings.database_timeout_seconds)
-            recommender = Recommender(live, InteractionStore(db), UserStore(db), uncounted)
+            takers = Takers(InteractionStore(db), uncounted, settings.popular_half_life_days)
+            recommender = Recommender(live, InteractionStore(db), UserStore(db), takers)
             shown = Shown(ModelStore(db))
             admin_key = None if settings.admin_key is None else settings.admin_key.get_secret_value()
             gate = Gate(

@@ -47,12 +47,10 @@ class Nearest:
 class Recommender:
     """Answers questions.  Every method may raise UnavailableError while the process starts."""
 
-    def __init__(
-        self, live: Live, interactions: InteractionStore, users: UserStore, uncounted: Collection[str]
-    ) -> None:
-        """uncounted: interactions of these types do not make popular."""
+    def __init__(self, live: Live, interactions: InteractionStore, users: UserStore, takers: Takers) -> None:
+        """takers: who makes popular before there is a model."""
         self._live, self._interactions, self._users = live, interactions, users
-        self._takers = Takers(interactions, uncounted)
+        self._takers = takers
 
     # --- lists of courses
 

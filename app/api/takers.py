@@ -13,14 +13,14 @@ SHARE_OF_TIME = 10  # the counts are this many times older than counting takes, 
 class Takers:
     """Counts of a moment ago; who asks first waits for them, later ones get the old while new ones are made."""
 
-    def __init__(self, interactions: InteractionStore, uncounted: Collection[str]) -> None:
-        """uncounted: types of interactions that make no taker."""
-        self._interactions, self._uncounted = interactions, uncounted
-        self._counts: Mapping[str, int] | None = None
+    def __init__(self, interactions: InteractionStore, uncounted: Collection[str], half_life_days: float) -> None:
+        """uncounted: types of interactions that make no taker.  half_life_days: see ``takers`` of the store."""
+        self._interactions, self._uncounted, self._half_life_days = interactions, uncounted, half_life_days
+        self._counts: Mapping[str, float] | None = None
         self._until = 0.0
         self._counting: asyncio.Task[None] | None = None
 
-    async def counts(self) -> Mapping[str, int]:
+    async def counts(self) -> Mapping[str, float]:
         """Users with an edge to each course.  Raises one of UNAVAILABLE_ERRORS."""
         if time.monotonic() >= self._until and self._counting is None:
             self._counting = asyncio.create_task(self._count())
@@ -34,6 +34,6 @@ class Takers:
 
     async def _count(self) -> None:
         began = time.monotonic()
-        self._counts = await self._interactions.takers(self._uncounted)
+        self._counts = await self._interactions.takers(self._uncounted, self._half_life_days)
         now = time.monotonic()
         self._until = now + max(FRESH_SECONDS, SHARE_OF_TIME * (now - began))

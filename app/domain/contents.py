@@ -28,7 +28,7 @@ class ArtifactContents:
     ``seen_items[seen_indptr[u]:seen_indptr[u + 1]]``, ascending.  seen_indptr: (U + 1,) int64.  seen_items: (S,) int32.
     seen_types: (S,) uint32, bit t is set when the user did ``types[t]`` with the item.
     seen_weights: (S,) float32, the edge weights in training, 0: no edge.  None: they follow from the types alone.
-    popularity: (I,) float32, number of users with an edge to the item.
+    popularity: (I,) float32, number of users with an edge to the item, or less where older ones count less.
     user_degrees, item_degrees: (U,) and (I,) float64, sums of edge weights.
     user_feature_weights: (C + 1, D) float32, a vector of a user without edges is (features, 1) @ it; None: not known.
     type_weights: edge weight of each type; a pair weighs the most that one of its types does.
@@ -131,6 +131,17 @@ class ArtifactContents:
     def embedding_size(self) -> int:
         """D."""
         return int(self.item_vectors.shape[1])
+
+
+def recent_popularity(snapshot: Snapshot, weights: Mapping[str, float], half_life_days: float) -> NDArray[np.float32]:
+    """Users with an edge to each item, (I,), who count half for each such time since they last took it up."""
+    keys = snapshot.user_rows.astype(np.int64) * len(snapshot.items) + snapshot.item_rows
+    starts = np.flatnonzero(np.diff(keys, prepend=-1))
+    if not len(starts):
+        return np.zeros(len(snapshot.items), np.float32)
+    is_edge = np.array([weights.get(name, 1.0) > 0 for name in snapshot.types])[snapshot.type_codes]
+    shares = np.maximum.reduceat(np.where(is_edge, snapshot.shares_left(half_life_days), 0.0), starts)
+    return np.bincount(snapshot.item_rows[starts], shares, len(snapshot.items)).astype(np.float32)
 
 
 def no_item(items: NDArray[np.integer]) -> int:

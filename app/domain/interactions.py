@@ -59,15 +59,15 @@ class Snapshot:
         """Weight of each entry's type, (E,), less with its age; a type without a weight counts 1 (accepted once)."""
         table = np.array([weights.get(name, 1.0) for name in self.types], np.float32)
         own = table[self.type_codes] if len(self.type_codes) else np.empty(0, np.float32)
-        return own if self.half_life_days is None else own * self._shares_left(self.half_life_days)
+        return own if self.half_life_days is None else own * self.shares_left(self.half_life_days)
 
-    def _shares_left(self, half_life_days: float) -> NDArray[np.float32]:
+    def shares_left(self, half_life_days: float) -> NDArray[np.float32]:
         """2^(-age / half-life), (E,); ages are counted from the newest entry that is not of the future.
 
         What factor all weights have in common does not matter: normalisation takes it out.  LEAST_SHARE keeps the
         oldest edges, and whoever has no others, in the graph.
         """
-        now = (self.cluster_time >> 32) * 1000
+        now = ((self.cluster_time >> 32) + 1) * 1000  # the end of that second
         past = self.timestamps[self.timestamps <= now]
         newest = past.max() if len(past) else now
         ages = np.maximum(newest - self.timestamps, 0) / (half_life_days * DAY_MS)

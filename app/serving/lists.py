@@ -73,7 +73,7 @@ def listed_few(view: CatalogueView, rows: Sequence[int], scores: Sequence[float]
 
 def rank_popular(
     catalogue: Catalogue,
-    counts: Mapping[str, int],
+    counts: Mapping[str, float],
     seen: Collection[str],
     options: Options,
     completed: Collection[str] = (),

@@ -1,9 +1,10 @@
 """Interactions as they are stored: one document a (user, course, type), its natural key as ``_id``."""
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from app.domain.interactions import DAY_MS
 from app.errors import HttpError
 from app.schemas.interactions import Interaction, StoredInteraction
 from app.store.client import Database, Document, operation_time
@@ -17,6 +18,9 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)
 
 Key = tuple[str, str, str]  # user, course, type
+# The key without its type is the pair of user and course.
+_PAIR_LENGTH = {"$subtract": [{"$strLenBytes": "$_id"}, {"$add": [{"$strLenBytes": "$type"}, 1]}]}
+_PAIR: Document = {"$substrBytes": ["$_id", 0, _PAIR_LENGTH]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +114,14 @@ class InteractionStore:
         rows = await self._interactions.aggregate(pipeline, hint="course_type").to_list(None)  # the index has it all
         return [(row["_id"], row["count"]) for row in rows]
 
-    async def takers(self, uncounted: Collection[str]) -> dict[str, int]:
-        """Users who did anything of other types than these with each course, each counted once."""
+    async def takers(self, uncounted: Collection[str], half_life_days: float = 0.0) -> Mapping[str, float]:
+        """Users who did anything of other types than these with each course, each counted once.
+
+        half_life_days: who did so last that long ago counts half; 0: as much as any other.
+        """
         wanted: Document = {"$match": {"type": {"$nin": list(uncounted)}}}
+        if half_life_days:
+            return await self._recent_takers(wanted, half_life_days)
         by_type: Document = {"$group": {"_id": {"course": "$course_id", "type": "$type"}, "count": {"$sum": 1}}}
         rows = await self._interactions.aggregate([wanted, by_type], hint="course_type").to_list(None)
         counts: dict[str, int] = {}
@@ -123,10 +132,17 @@ class InteractionStore:
             counts[course_id] = counts.get(course_id, 0) + row["count"]
         if not several:  # the index alone has told all
             return counts
-        # The key without its type is the pair of user and course.
-        length = {"$subtract": [{"$strLenBytes": "$_id"}, {"$add": [{"$strLenBytes": "$type"}, 1]}]}
-        pairs: Document = {"$group": {"_id": {"$substrBytes": ["$_id", 0, length]}, "course": {"$first": "$course_id"}}}
+        pairs: Document = {"$group": {"_id": _PAIR, "course": {"$first": "$course_id"}}}
         by_course: Document = {"$group": {"_id": "$course", "count": {"$sum": 1}}}
+        found = self._interactions.aggregate([wanted, pairs, by_course], allowDiskUse=True)
+        return {row["_id"]: row["count"] for row in await found.to_list(None)}
+
+    async def _recent_takers(self, wanted: Document, half_life_days: float) -> dict[str, float]:
+        last: Document = {"course": {"$first": "$course_id"}, "last": {"$max": "$timestamp"}}
+        pairs: Document = {"$group": {"_id": _PAIR, **last}}
+        age = {"$max": [0, {"$subtract": ["$$NOW", "$last"]}]}  # ms
+        share = {"$pow": [2, {"$divide": [age, -half_life_days * DAY_MS]}]}
+        by_course: Document = {"$group": {"_id": "$course", "count": {"$sum": share}}}
         found = self._interactions.aggregate([wanted, pairs, by_course], allowDiskUse=True)
         return {row["_id"]: row["count"] for row in await found.to_list(None)}
 

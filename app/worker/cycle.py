@@ -17,7 +17,7 @@ from app.artifact.load import load_artifact
 from app.artifact.manifest import Description
 from app.artifact.top_lists import with_top_lists
 from app.artifact.write import write_artifact
-from app.domain.contents import ArtifactContents, data_fingerprint
+from app.domain.contents import ArtifactContents, data_fingerprint, recent_popularity
 from app.domain.interactions import Snapshot
 from app.errors import (
     ArtifactError,
@@ -67,6 +67,7 @@ class Recipe:
     ranks: int
     rank_timeout_seconds: float
     half_life_days: float | None
+    popular_half_life_days: float
     rhythm: Rhythm
     gate_margin: float
 
@@ -256,7 +257,7 @@ class Cycle:
             snapshot, self._recipe.weights, trained.embeddings, trained.item_filter
         )
         contents = replace(contents, content=trained.content)
-        contents = await asyncio.to_thread(_completed, contents, snapshot)
+        contents = await asyncio.to_thread(_completed, contents, snapshot, self._recipe)
         description = Description(
             model_id=model_id,
             run_id=run_id,
@@ -303,8 +304,11 @@ def _sizes(snapshot: Snapshot) -> dict[str, int]:
     return {"courses": len(snapshot.items), "interactions": len(snapshot.user_rows)}
 
 
-def _completed(contents: ArtifactContents, snapshot: Snapshot) -> ArtifactContents:
-    """With what serving would otherwise compute for each request."""
+def _completed(contents: ArtifactContents, snapshot: Snapshot, recipe: Recipe) -> ArtifactContents:
+    """With what serving would otherwise compute for each request, and what is popular as the recipe has it."""
+    if recipe.popular_half_life_days:
+        popularity = recent_popularity(snapshot, recipe.weights, recipe.popular_half_life_days)
+        contents = replace(contents, popularity=popularity)
     return with_top_lists(with_feature_weights(contents, snapshot.user_features))
 
 

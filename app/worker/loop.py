@@ -178,6 +178,7 @@ def recipe_from(settings: Settings) -> Recipe:
         config=TrainingConfig(**{name: getattr(settings, name) for name in TrainingConfig.__dataclass_fields__}),
         models_kept=settings.models_kept,
         half_life_days=settings.half_life_days,
+        popular_half_life_days=settings.popular_half_life_days,
         rhythm=Rhythm(settings.search_every, settings.full_every, warm_start=settings.warm_start == "auto"),
         gate_margin=settings.gate_margin,
         checkpoint_seconds=settings.checkpoint_seconds,

@@ -169,6 +169,20 @@ async def test_with_a_half_life_what_is_old_counts_less(toy_settings: Settings) 
         assert (await client.get("/recommendations/u4")).json()["source"] == "model"
 
 
+async def test_what_is_popular_may_be_what_was_taken_lately(toy_settings: Settings) -> None:
+    """Before the first model and after it."""
+    settings = toy_settings.model_copy(update={"popular_half_life_days": 30.0})
+    old = [{"user_id": f"u{n}", "course_id": "once", "timestamp": "2020-01-01T00:00:00Z"} for n in range(9)]
+    new = [{"user_id": f"u{n}", "course_id": "lately"} for n in range(2)]
+    async with api(settings) as client, worker(settings):
+        await load_toy(client)
+        await client.post("/interactions", json=old + new)
+        for _ in range(2):
+            ids = [item["course_id"] for item in (await client.get("/popular?n=100")).json()["items"]]
+            assert ids.index("lately") < ids.index("once")
+            await train(client)
+
+
 async def test_what_words_say_places_new_courses_and_people(settings: Settings) -> None:
     """Half the people take law, half take art.  Nobody has taken the first two courses, and two came after training."""
     labels = ("law", "art")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from app.artifact.load import load_artifact
 from app.artifact.write import write_artifact
 from app.domain.changes import InteractionChanged
-from app.domain.contents import ArtifactContents, data_fingerprint
+from app.domain.contents import ArtifactContents, data_fingerprint, recent_popularity
 from app.domain.courses import CourseFacts
 from app.domain.interactions import DAY_MS, LEAST_SHARE, Snapshot
 from app.graph.bipartite import BipartiteGraph
@@ -65,6 +65,16 @@ def test_the_weight_is_halved_after_each_half_life() -> None:
     weights = aged(keys).edge_weights(WEIGHTS)
     np.testing.assert_allclose(weights[:3], [2.0, 1.0, 0.25], rtol=1e-6)
     np.testing.assert_array_equal(aged(keys, half_life=None).edge_weights(WEIGHTS)[:3], [2, 2, 2])
+
+
+def test_who_took_a_course_long_ago_counts_less_in_what_is_popular() -> None:
+    keys: dict[Key, float] = {
+        **{("u0", "c0", "like"): 20.0, ("u0", "c0", "enroll"): 10.0, ("u0", "c0", "drop"): 0.0},
+        **{("u1", "c0", "enroll"): 0.0, ("u1", "c1", "drop"): 0.0, ("u2", "c2", "enroll"): 30.0},
+    }
+    popularity = recent_popularity(aged(keys), WEIGHTS, HALF_LIFE)
+    np.testing.assert_allclose(popularity[:3], [1.5, 0, 0.125], rtol=1e-6)
+    assert recent_popularity(make_snapshot([], ["c0"], []), WEIGHTS, HALF_LIFE).tolist() == [0]
 
 
 def test_times_of_the_future_and_of_long_ago() -> None:

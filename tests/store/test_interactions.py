@@ -91,6 +91,19 @@ async def test_takers_of_all_types_but_some(database: Database) -> None:
     assert await store.takers(["drop", "read", "star"]) == {"c": 1}
 
 
+async def test_takers_of_long_ago_count_less(database: Database) -> None:
+    store, now = InteractionStore(database), datetime.now(UTC)
+    ages = {("u", "c", "enroll"): 10, ("u", "c", "view"): 20, ("v", "c", "enroll"): 0, ("v", "d", "enroll"): 30}
+    rows = [
+        Interaction(user_id=u, course_id=c, type=t, timestamp=now - timedelta(days=age))
+        for (u, c, t), age in ages.items()
+    ]
+    later = Interaction(user_id="w", course_id="e", type="enroll", timestamp=now + timedelta(days=5))
+    await store.write_many([*rows, later], auto_create=True)
+    counts = await store.takers(["drop"], 10.0)
+    assert counts == pytest.approx({"c": 1.5, "d": 0.125, "e": 1.0}, rel=1e-3)
+
+
 async def test_duplicates_in_a_batch_are_one_interaction(database: Database) -> None:
     store = InteractionStore(database)
     batch = [row("u", "c", day=1, value=1), row("u", "c", day=3, value=3), row("u", "c", day=3, value=4), row("u", "c")]

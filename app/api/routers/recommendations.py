@@ -79,7 +79,7 @@ async def get_recommendations(user_id: UserId, request: Request, options: Annota
     openapi_extra=READ,
 )
 async def get_popular(request: Request, options: Annotated[PopularOptions, Query()]) -> Response:
-    """Most taken courses; a score is ln(1 + takers)."""
+    """Most taken courses; a score is ln(1 + takers), of whom earlier ones may count less."""
     services = get_services(request)
     answer = await services.recommender.popular(to_options(options))
     services.count(answer)
