@@ -32,6 +32,8 @@ FLAGS = (
     *("--wiredTigerEngineConfigString", "log=(prealloc=false,file_max=10MB)"),
     *("--networkMessageCompressors", "disabled"),  # a known flaw of its zlib, and loopback gains nothing
     *("--setParameter", "diagnosticDataCollectionEnabled=false"),
+    # What a process that is killed leaves begun holds others up for so long (default 60); ours take milliseconds.
+    *("--setParameter", "transactionLifetimeLimitSeconds=10"),
 )
 # How far back a change stream can start.  A model of 100,000 users is 200 MB, all of which passes through the oplog
 # when it is published; what a stream has not read when the second one comes should still be there.

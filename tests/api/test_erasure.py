@@ -90,3 +90,20 @@ async def test_models_without_the_erased_stay_for_roll_back(
         runs.append(await train(client))
         listed = [model["model_id"] for model in (await client.get("/models")).json()["items"]]
         assert listed == [runs[2]["model_id"], runs[0]["model_id"]]
+
+
+async def test_an_erasure_in_the_way_of_a_transaction_that_a_killed_process_left_is_503_until_the_server_ends_it(
+    mongodb_admin: MongoClient[dict[str, Any]], mongodb_uri: str, database_name: str, tmp_path: Path
+) -> None:
+    async with api(make_settings(mongodb_uri, database_name, tmp_path)) as client:
+        for user in ("ada", "bob"):
+            assert (await client.put(f"/users/{user}", json={})).status_code == 201
+        assert (await client.delete("/users/bob")).status_code == 200
+        deletions = mongodb_admin[database_name]["settings"]
+        with mongodb_admin.start_session() as session:
+            session.start_transaction()
+            deletions.update_one({"_id": "deletions"}, {"$inc": {"count": 1}}, session=session)
+            answer = await client.delete("/users/ada")
+            assert (answer.status_code, answer.json()["type"]) == (503, "unavailable")
+            session.abort_transaction()
+        assert (await client.delete("/users/ada")).status_code == 200
