@@ -43,6 +43,8 @@
     ├── ChangeHistoryLostError      the change stream no longer reaches back far enough
     ├── ArtifactError               a model's files are missing or not what the manifest says
     ├── NotReplicaSetError          the database is a standalone server
+    ├── NotRouterError              the database is no sharded cluster, or is not reached through its router
+    ├── ShardKeyError               a collection is divided among shards by another key than ours
     ├── SchemaVersionError          the database was written by a newer release
     └── TrainingError               a run ends as `failed`; the slug says why
         ├── NothingToLearnError         nothing_to_learn
@@ -432,6 +434,23 @@ class NotReplicaSetError(CourseGraphError):
             "the MongoDB server is not a member of a replica set; change streams and transactions need one: "
             "start mongod with --replSet and run rs.initiate() once (one node is enough)"
         )
+
+
+class NotRouterError(CourseGraphError):
+    """The server that was asked is not the router of a sharded cluster."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "MONGODB_URI does not name a mongos; only the collections of a sharded cluster can be divided, "
+            "and its router must be asked"
+        )
+
+
+class ShardKeyError(CourseGraphError):
+    """A collection is divided among shards by a key that the calls do not name."""
+
+    def __init__(self, collection: str, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+        super().__init__(f"{collection} is divided by {dict(found)}; wanted {dict(wanted)}")
 
 
 class SchemaVersionError(CourseGraphError):

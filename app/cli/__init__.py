@@ -23,6 +23,7 @@ COMMANDS = {
     "export": ("transfer", "Write users, courses or interactions to a CSV or NDJSON file."),
     "backup": ("backup", "Write all that is stored into a directory, while services go on."),
     "restore": ("backup", "Verify a backup and write it into an empty database."),
+    "shard": ("shard", "Divide the collections among the shards of a cluster."),
     "plot": ("plot", "Write a picture of the served model: graph, loss or embeddings."),
     "keys": ("keys", "Make, list, rotate and revoke the keys of callers."),
     "settings": ("settings", "List every setting with its value, default and meaning."),

@@ -4,7 +4,8 @@ Random graphs as of `scripts/bench scale`, trained with the usual recipe for a f
 number in processes of its own.  All share the same threads: one process has them all, of several each its part.
 `bytes/step` is counted where the sums are taken, beside what the formula says: 2 K sums of (I, D) in bfloat16 and one
 in float32.  Memory is the most beyond that of a process that has imported what it needs: `first` holds the whole graph
-and layer 0 besides its part, `other` is the largest of the others.  --save writes the points as JSON.
+and layer 0 besides its part, `other` is the largest of the others.  --save adds the points to a JSON file, from which
+`scripts/capacity` is fitted.
 """
 
 import gc
@@ -24,7 +25,7 @@ import torch
 
 from app.errors import CancelledError
 from app.graph.bipartite import BipartiteGraph
-from app.training.config import TrainingConfig
+from app.training.config import DEFAULT_LAYERS, TrainingConfig
 from app.training.distributed.group import Group
 from app.training.distributed.launch import LocalGroup, local_ranks
 from app.training.fit import fit
@@ -39,43 +40,62 @@ MIB = 2**20
 @click.argument("edges", type=int, nargs=-1)
 @click.option("--ranks", "sizes", type=int, multiple=True, help="Numbers of ranks; by default 1, 2 and 4.")
 @click.option("--steps", default=8, help="Measured after three others; the median counts.")
-@click.option("--save", type=click.Path(dir_okay=False, path_type=Path), help="Write the points here, as JSON.")
+@click.option("--items", type=int, help="Items; by default one in 300 edges.")
+@click.option("--size", type=int, help="Numbers in a vector; by default what a graph of that size gets.")
+@click.option("--layers", type=int, help="Propagation layers; 3 by default.")
+@click.option("--save", type=click.Path(dir_okay=False, path_type=Path), help="Add the points here, as JSON.")
 @click.option("--one", is_flag=True, hidden=True, help="Measure one here and print it as JSON.")
-def main(edges: tuple[int, ...], sizes: tuple[int, ...], steps: int, save: Path | None, *, one: bool) -> None:
+def main(
+    *,
+    edges: tuple[int, ...],
+    sizes: tuple[int, ...],
+    steps: int,
+    items: int | None,
+    size: int | None,
+    layers: int | None,
+    save: Path | None,
+    one: bool,
+) -> None:
     """Measure graphs of so many EDGES, by default 1e5, 1e6 and 1e7."""
     if one:
-        print(json.dumps(measured(edges[0], sizes[0], steps)))
+        config = TrainingConfig(device="cpu", embedding_size=size, n_layers=layers or DEFAULT_LAYERS)
+        print(json.dumps(measured(edges[0], sizes[0], steps, items, config)))
         return
+    shape = [f"--{name}={value}" for name, value in (("items", items), ("size", size), ("layers", layers)) if value]
     widths = {"edges": 12, "users": 10, "items": 9, "ranks": 6, "s/step": 9, "MB summed": 11, "formula": 9}
     widths |= {"first MiB": 11, "other MiB": 11}
-    print("".join(f"{name:>{width}}" for name, width in widths.items()))
+    print("".join(f"{name:>{width}}" for name, width in widths.items()), flush=True)
     points = []
     for n_edges in edges or EDGES:
-        for size in sizes or SIZES:
-            command = [sys.executable, __file__, "--one", "--ranks", str(size), "--steps", str(steps), str(n_edges)]
+        for n_ranks in sizes or SIZES:
+            options = ["--one", "--ranks", str(n_ranks), "--steps", str(steps), *shape]
+            command = [sys.executable, __file__, *options, str(n_edges)]
             found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout.splitlines()[-1])
             points.append(found)
             print(
-                f"{found['edges']:12,}{found['users']:10,}{found['items']:9,}{size:6}{found['seconds']:9.4f}"
+                f"{found['edges']:12,}{found['users']:10,}{found['items']:9,}{n_ranks:6}{found['seconds']:9.4f}"
                 f"{found['bytes'] / 1e6:11.3f}{found['formula'] / 1e6:9.3f}{found['first_bytes'] / MIB:11.0f}"
                 f"{found['other_bytes'] / MIB:11.0f}",
                 flush=True,
             )
     print(f"{points[0]['cores']} threads in all, load {os.getloadavg()[0]:.1f}")
     if save is not None:
-        save.write_text(json.dumps(points, indent=1) + "\n")
+        before = json.loads(save.read_text()) if save.exists() else []
+        save.write_text("[\n" + ",\n".join(" " + json.dumps(point) for point in [*before, *points]) + "\n]\n")
 
 
-def measured(n_edges: int, size: int, steps: int) -> dict[str, float]:
+def measured(
+    n_edges: int, size: int, steps: int, items: int | None = None, config: TrainingConfig | None = None
+) -> dict[str, float]:
     """A few steps by so many ranks."""
     rng = np.random.default_rng(0)
-    n_users, n_items = max(n_edges // OF_A_USER, 2), max(n_edges // OF_AN_ITEM, 2)
+    n_users, n_items = max(n_edges // OF_A_USER, 2), items or max(n_edges // OF_AN_ITEM, 2)
     keys = np.unique(
         rng.integers(0, n_users, n_edges) * n_items + (n_items * rng.random(n_edges) ** 2).astype(np.int64)
     )
     before = high_water(os.getpid())
     graph = BipartiteGraph.from_pairs(keys // n_items, keys % n_items, n_users=n_users, n_items=n_items)
-    recipe = TrainingConfig(device="cpu").recipe(graph.n_edges, n_items)
+    recipe = (config or TrainingConfig(device="cpu")).recipe(graph.n_edges, n_items)
     initial = rng.standard_normal((graph.n_nodes, recipe.embedding_size), np.float32)
     del keys
     gc.collect()
