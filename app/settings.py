@@ -235,6 +235,13 @@ class Settings(BaseSettings):
     max_interactions: int = Field(0, ge=0, description="Interactions above which no new ones are taken; 0: any number")
 
     # --- serving
+    drain_seconds: float = Field(
+        0.0,
+        ge=0.0,
+        le=300.0,
+        description="How long a process that is told to stop goes on answering while `/health/ready` says 503, so that "
+        "a load balancer sends it nothing more; three of its checks are enough, and 0 is right without one",
+    )
     cache_dir: Path = Field(
         Path(tempfile.gettempdir()) / f"coursegraph-{getattr(os, 'getuid', lambda: 0)()}",
         description="Directory of fetched models, shared by the processes of a machine",

@@ -47,6 +47,7 @@ class Live:
         self._tried = asyncio.Event()  # the model in question is served, or it is known why it is not
         self._model_problem: str | None = None
         self._problem: str | None = "starting"
+        self.stopping = False  # soon there will be nobody here to ask
         self._heard = time.monotonic()
         self._polled: float | None = None  # when the stream last answered; None: it is not followed
         self._silence_seconds = 0.6 * timeout_seconds  # an idle stream answers every half second

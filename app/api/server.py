@@ -13,10 +13,20 @@ class Server(uvicorn.Server):
     """Uvicorn itself closes a connection on which no request has arrived yet, and the caller sees an error.
 
     A kept connection is closed with an answer that says so, and only one that asks for nothing meanwhile without.
+    drain_seconds: for so long it first goes on as before, but says that it is not ready.
     """
+
+    def __init__(self, config: uvicorn.Config, *, drain_seconds: float = 0.0) -> None:
+        super().__init__(config)
+        self._drain_seconds = drain_seconds
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take no new connections, wait a moment, and stop."""
+        services = self.lifespan.state.get("services")
+        if services is not None:
+            services.live.stopping = True
+        if not self.force_exit:
+            await asyncio.sleep(self._drain_seconds)
         for server in self.servers:
             server.close()
         self.server_state.default_headers = [*self.server_state.default_headers, CLOSE]

@@ -52,11 +52,12 @@ def serve_command(host: str, port: int, workers: int, fd: int | None) -> None:
         if workers == 1:
             serve(settings, listener)
         else:
-            asyncio.run(_serve_by_children(listener, workers))
+            asyncio.run(_serve_by_children(listener, workers, settings.drain_seconds))
 
 
-async def _serve_by_children(listener: socket.socket, workers: int) -> None:
-    await Supervisor([api_children(listener, workers)], on_stop=listener.close).run()
+async def _serve_by_children(listener: socket.socket, workers: int, drain_seconds: float) -> None:
+    children = api_children(listener, workers)
+    await Supervisor([children], on_stop=listener.close, more_seconds=drain_seconds).run()
 
 
 def serve(settings: Settings, listener: socket.socket) -> None:
@@ -92,7 +93,7 @@ def serve(settings: Settings, listener: socket.socket) -> None:
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
     try:
-        Server(config).run(sockets=listeners)
+        Server(config, drain_seconds=settings.drain_seconds).run(sockets=listeners)
     finally:
         traces.end()
 

@@ -70,11 +70,18 @@ class Supervisor:
     """Keeps the children of all stages alive until it is told to stop.
 
     A stage starts when all of the one before are ready; they stop in reverse order, after a call of ``on_stop``.
+    more_seconds: what they may take for it beyond STOP_SECONDS.
     """
 
-    def __init__(self, stages: Sequence[Sequence[Child]], *, on_stop: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        stages: Sequence[Sequence[Child]],
+        *,
+        on_stop: Callable[[], None] = lambda: None,
+        more_seconds: float = 0.0,
+    ) -> None:
         self._stages = [[_Keeper(child) for child in stage] for stage in stages]
-        self._on_stop = on_stop
+        self._on_stop, self._more_seconds = on_stop, more_seconds
         self._stopping = asyncio.Event()
 
     async def run(self, when_ready: Callable[[], Coroutine[Any, Any, None]] | None = None) -> None:
@@ -109,7 +116,7 @@ class Supervisor:
     async def _stop(self) -> None:
         deadline = asyncio.get_running_loop().time()
         for stage in reversed(self._stages):
-            deadline += STOP_SECONDS / len(self._stages)
+            deadline += (STOP_SECONDS + self._more_seconds) / len(self._stages)
             await asyncio.gather(*(keeper.stop(deadline) for keeper in stage))
 
     @contextlib.contextmanager

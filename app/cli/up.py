@@ -69,7 +69,9 @@ async def _run(
     database = None if settings.mongodb_uri else _Database(data_dir)
 
     def environment() -> Mapping[str, str]:
-        given = {} if database is None else {"MONGODB_URI": database.mongod.uri}
+        given = {environment_name("drain_seconds"): "0"}  # nobody stands before it who could send callers elsewhere
+        if database is not None:
+            given["MONGODB_URI"] = database.mongod.uri
         if "cache_dir" not in settings.model_fields_set:
             given[environment_name("cache_dir")] = str(data_dir / "models")
         return given

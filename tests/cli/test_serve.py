@@ -63,6 +63,28 @@ def test_answers_until_it_is_told_to_stop(environment: dict[str, str], number: s
         httpx.get(f"{url}/health/live")
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_says_that_it_is_not_ready_before_it_stops(environment: dict[str, str], workers: int) -> None:
+    slow = environment | {"COURSEGRAPH_DRAIN_SECONDS": "3"}
+    with started(slow, "serve", "--port", "0", "--workers", str(workers)) as process:
+        url = url_told(process)
+
+        async def get(path: str) -> httpx.Response:
+            """On a connection of its own."""
+            async with httpx.AsyncClient(timeout=20) as client:
+                return await client.get(f"{url}{path}")
+
+        async def not_ready() -> bool:
+            return (await get("/health/ready")).status_code == 503
+
+        assert not await not_ready()
+        process.terminate()
+        await eventually(not_ready)
+        assert (await get("/health/ready")).json()["checks"]["process"] == "stopping"
+        assert (await get("/popular")).status_code == 200
+        assert process.wait(15) == 0
+
+
 def test_several_processes_under_one_parent(environment: dict[str, str]) -> None:
     with started(environment, "serve", "--port", "0", "--workers", "2") as process:
         url = url_told(process)

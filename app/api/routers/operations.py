@@ -39,11 +39,14 @@ async def get_liveness() -> Health:
 async def get_readiness(live: Serving, gate: Access, response: Response) -> Health:
     """503 with named checks while the database is away.
 
+    Also as soon as the process has been told to stop, while it still answers for `COURSEGRAPH_DRAIN_SECONDS`.
     `degraded` is 200: recommendations are answered, but from an older model than was published, or without what
     other processes wrote a moment ago. No model yet is not wrong.
     """
     checks, lag, access = live.checks(), round(live.lag_seconds(), 3), gate.describe()
-    if checks["database"] != "ok":
+    if live.stopping:
+        checks["process"] = "stopping"
+    if live.stopping or checks["database"] != "ok":
         response.status_code = 503
         return Health(status="unavailable", checks=checks, change_stream_lag_seconds=lag, access=access)
     wrong = any(check != "ok" for check in checks.values())
