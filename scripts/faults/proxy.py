@@ -15,8 +15,10 @@ class Proxy:
     refuse: connections are broken off and new ones closed at once.  silent: they stay, and nothing gets through.
     """
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int, *, host: str = "127.0.0.1") -> None:
+        """host: where it listens."""
         self.target = target
+        self._host = host
         self.port = 0
         self._loop = asyncio.new_event_loop()
         self._flowing = asyncio.Event()
@@ -46,7 +48,7 @@ class Proxy:
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
         self._flowing.set()
-        server = self._loop.run_until_complete(asyncio.start_server(self._connect, "127.0.0.1", 0))
+        server = self._loop.run_until_complete(asyncio.start_server(self._connect, self._host, 0))
         self.port = server.sockets[0].getsockname()[1]
         self._started.set()
         self._loop.run_forever()
