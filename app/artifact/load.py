@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from app.domain.vocabulary import Vocabulary
 from app.errors import ArtifactError
 
 CHUNK_BYTES = 2**20
-VERIFIED_ROWS = 1_000  # of an array that is compared at once
+BLOCK_NUMBERS = 2**22  # looked at at once, so that checking a large model takes no memory
 LARGEST = 1e16  # of a vector's numbers; the inner product of two such vectors is still a finite float32
 
 
@@ -164,11 +164,17 @@ def _verify_shapes(arrays: Mapping[str, Any], manifest: Manifest, n_users: int, 
 def _verify_numbers(arrays: Mapping[str, Any]) -> None:
     vectors = ("user_vectors", "item_vectors", "initial_item", "item_messages", "user_feature_weights")
     for name in (*vectors, "top_scores", "top_lasts", "filter_values"):
-        if name in arrays and arrays[name].size and not np.abs(arrays[name]).max() <= LARGEST:  # also when it is NaN
+        if name in arrays and not all(np.abs(block).max() <= LARGEST for block in _blocks(arrays[name])):  # also NaN
             raise ArtifactError(file_name(name), f"holds a number that is not finite or larger than {LARGEST:g}")
     for name in ("popularity", "user_degrees", "item_degrees", "seen_weights"):
-        if name in arrays and not ((arrays[name] >= 0) & np.isfinite(arrays[name])).all():
+        if name in arrays and not all(((block >= 0) & np.isfinite(block)).all() for block in _blocks(arrays[name])):
             raise ArtifactError(file_name(name), "holds a number that is negative or not finite")
+
+
+def _blocks(array: Any) -> Iterator[Any]:
+    """The array in pieces along its first axis, none of them empty."""
+    step = max(1, BLOCK_NUMBERS * len(array) // max(array.size, 1))
+    return (array[start : start + step] for start in range(0, len(array) if array.size else 0, step))
 
 
 def _verify_top(arrays: Mapping[str, Any], n_items: int) -> None:
@@ -177,10 +183,10 @@ def _verify_top(arrays: Mapping[str, Any], n_items: int) -> None:
     if "top_scores" not in arrays:
         raise ArtifactError(file_name("top_scores"), "is missing")
     items, scores = arrays["top_items"], arrays["top_scores"]
-    blocks = (items[start : start + VERIFIED_ROWS] for start in range(0, len(items), VERIFIED_ROWS))
-    if not all((((block >= 0) & (block < n_items)) | (block == no_item(items))).all() for block in blocks):
+    inside = ((((block >= 0) & (block < n_items)) | (block == no_item(items))).all() for block in _blocks(items))
+    if not all(inside):
         raise ArtifactError(file_name("top_items"), f"holds a row outside 0..{n_items - 1}")
-    if (np.diff(scores, axis=1) > 0).any():
+    if any((block[:, 1:] > block[:, :-1]).any() for block in _blocks(scores)):
         raise ArtifactError(file_name("top_scores"), "is not sorted within a user")
     if "top_lasts" in arrays and scores.shape[1] and (arrays["top_lasts"] > scores[:, -1]).any():
         raise ArtifactError(file_name("top_lasts"), "holds more than a score of the list")
@@ -204,7 +210,7 @@ def _verify_filter(arrays: Mapping[str, Any], n_items: int) -> None:
     starts, items = arrays["filter_starts"], arrays["filter_items"]
     if starts[0] != 0 or starts[-1] != len(items) or (np.diff(starts) < 0).any():
         raise ArtifactError(file_name("filter_starts"), "does not fit filter_items")
-    if len(items) and not (items.min() >= 0 and items.max() < n_items):
+    if not _within(items, 0, n_items):
         raise ArtifactError(file_name("filter_items"), f"holds a row outside 0..{n_items - 1}")
     if not _ascending(starts, items):
         raise ArtifactError(file_name("filter_items"), "is not sorted within an item")
@@ -212,10 +218,20 @@ def _verify_filter(arrays: Mapping[str, Any], n_items: int) -> None:
 
 def _ascending(starts: Any, items: Any) -> bool:
     """Whether the items of each row of a CSR ascend."""
-    rises = np.diff(items) > 0
     boundaries = starts[1:-1]
-    rises[boundaries[(boundaries > 0) & (boundaries < len(items))] - 1] = True  # between two rows
-    return bool(rises.all())
+    for start in range(0, len(items) - 1, BLOCK_NUMBERS):
+        block = items[start : start + BLOCK_NUMBERS + 1]
+        rises = block[1:] > block[:-1]
+        first, last = np.searchsorted(boundaries, (start + 1, start + len(rises) + 1))
+        rises[boundaries[first:last] - 1 - start] = True  # between two rows
+        if not rises.all():
+            return False
+    return True
+
+
+def _within(rows: Any, low: int, high: int) -> bool:
+    """Whether all are at least ``low`` and below ``high``."""
+    return all(block.min() >= low and block.max() < high for block in _blocks(rows))
 
 
 def _verify_content(arrays: Mapping[str, Any], size: int) -> None:
@@ -248,11 +264,12 @@ def _verify_seen(arrays: Mapping[str, Any], manifest: Manifest, n_items: int) ->
     starts, items, types = arrays["seen_indptr"], arrays["seen_items"], arrays["seen_types"]
     if starts[0] != 0 or starts[-1] != len(items) or (np.diff(starts) < 0).any():
         raise ArtifactError(file_name("seen_indptr"), "does not fit seen_items")
-    if len(items) and not (items.min() >= 0 and items.max() < n_items):
+    if not _within(items, 0, n_items):
         raise ArtifactError(file_name("seen_items"), f"holds a row outside 0..{n_items - 1}")
     if not _ascending(starts, items):
         raise ArtifactError(file_name("seen_items"), "is not sorted within a user")
     if len(manifest.types) != len(manifest.type_weights):
         raise ArtifactError(MANIFEST, "has types without a weight")
-    if ((types == 0) | (types.astype(np.uint64) >> np.uint64(len(manifest.types)) != 0)).any():
+    known = (1 << len(manifest.types)) - 1
+    if not all(block.min() > 0 and int(np.bitwise_or.reduce(block)) <= known for block in _blocks(types)):
         raise ArtifactError(file_name("seen_types"), f"holds types other than the {len(manifest.types)} known ones")

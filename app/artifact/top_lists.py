@@ -10,17 +10,19 @@ from app.domain.ranking import top_n
 LENGTH = 400  # items a user: a filter that one course in twenty passes nearly always leaves ten of them
 SCORED = 64  # of them with their scores; a list in which later ones stand has theirs computed
 LEAST = 20  # items; shorter lists are of little use
-# A change stream is cut when publishing a model writes more than the oplog holds: of a million users these lists would
-# be a gigabyte.  Then they are shorter, and beyond some six million users there are none.
-MOST_BYTES = 2**27
+# A change stream is cut when publishing a model writes more than the oplog holds, so lists of many users are shorter.
+MOST_BYTES = 2**27  # of all lists, or as much as the users' vectors, which millions of users have published anyway
 BLOCK_SCORES = 2**22  # scores computed at once, 16 MiB
 NO_SCORE = np.float32(-1e16)  # of the places that a short list leaves empty
 
 
-def list_length(n_users: int, n_items: int) -> int:
-    """Items of each list, so that all lists take up to MOST_BYTES; 0 when they would be too short."""
+def list_length(n_users: int, n_items: int, vectors_bytes: int = 0) -> int:
+    """Items of each list, so that all lists take up to MOST_BYTES; 0 when they would be too short.
+
+    vectors_bytes: of the users' vectors.
+    """
     item, score = _dtype(n_items).itemsize, 4
-    of_user = MOST_BYTES // max(n_users, 1) - score
+    of_user = max(MOST_BYTES, vectors_bytes) // max(n_users, 1) - score
     length = (of_user - SCORED * score) // item
     if length < SCORED:
         length = of_user // (item + score)
@@ -34,7 +36,7 @@ def with_top_lists(contents: ArtifactContents, length: int | None = None) -> Art
     """
     n_users, n_items = len(contents.users), len(contents.items)
     if length is None:
-        length = list_length(n_users, n_items)
+        length = list_length(n_users, n_items, contents.user_vectors.nbytes)
     if not length:
         return contents
     items = np.empty((n_users, length), _dtype(n_items))

@@ -1,12 +1,12 @@
 """Writing a model's directory: whole, or not at all."""
 
 import hashlib
-import io
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -80,21 +80,46 @@ def _manifest(contents: ArtifactContents, description: Description, files: Mappi
     )
 
 
+class _Digesting:
+    """A file that is written from its beginning to its end, and of which the digest is known then."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._digest, self.size_bytes = file, hashlib.sha256(), 0
+
+    def write(self, data: bytes) -> int:
+        """As a file does."""
+        self._digest.update(data)
+        written = self._file.write(data)
+        self.size_bytes += written
+        return written
+
+    @property
+    def sha256(self) -> str:
+        """Of all that was written."""
+        return self._digest.hexdigest()
+
+
 def _write_array(path: Path, array: Array) -> FileFacts:
-    buffer = io.BytesIO()
-    np.save(buffer, array, allow_pickle=False)
-    return _write(path, buffer.getvalue(), array)
+    """The array's file, piece by piece: it may be larger than what memory is left."""
+
+    def write(file: _Digesting) -> None:
+        np.lib.format.write_array(file, array, allow_pickle=False)
+
+    facts = _written(path, write)
+    return FileFacts(facts.sha256, facts.size_bytes, array.shape, array.dtype.str)
 
 
-def _write(path: Path, data: bytes, array: Array | None = None) -> FileFacts:
+def _write(path: Path, data: bytes) -> FileFacts:
+    return _written(path, lambda file: file.write(data))
+
+
+def _written(path: Path, write: Callable[[_Digesting], object]) -> FileFacts:
     with path.open("xb") as file:
-        file.write(data)
+        digesting = _Digesting(file)
+        write(digesting)
         file.flush()
         os.fsync(file.fileno())
-    sha256 = hashlib.sha256(data).hexdigest()
-    if array is None:
-        return FileFacts(sha256, len(data))
-    return FileFacts(sha256, len(data), array.shape, array.dtype.str)
+    return FileFacts(digesting.sha256, digesting.size_bytes)
 
 
 def _sync(directory: Path) -> None:

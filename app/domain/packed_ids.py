@@ -8,6 +8,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
+BLOCK_IDS = 2**16  # as Python's numbers at once
 CONTINUES, CONTINUED = 0xC0, 0x80  # bits of a byte in UTF-8 that begins no character
 
 
@@ -25,8 +26,11 @@ class PackedIds(Sequence[str]):
         text.decode()  # whether it can be
         if ((blob[offsets[:-1][np.diff(offsets) > 0]] & CONTINUES) == CONTINUED).any():
             raise ValueError("an id begins in the middle of a character")
-        bounds = offsets.tolist()
-        hashes = np.fromiter((crc32(text[start:end]) for start, end in pairwise(bounds)), np.uint32, len(bounds) - 1)
+        hashes = np.empty(len(offsets) - 1, np.uint32)
+        for first in range(0, len(hashes), BLOCK_IDS):
+            block = hashes[first : first + BLOCK_IDS]
+            bounds = pairwise(offsets[first : first + len(block) + 1].tolist())
+            block[:] = np.fromiter((crc32(text[start:end]) for start, end in bounds), np.uint32, len(block))
         self._blob, self._offsets = blob.data, offsets.data
         # A hash table: rows by the last bits of their hashes, and where those of each begin.
         self._mask = (1 << max(len(hashes) - 1, 1).bit_length()) - 1

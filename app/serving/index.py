@@ -1,5 +1,6 @@
 """One immutable model, ready to be asked."""
 
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Protocol
 
@@ -8,6 +9,13 @@ from numpy.typing import NDArray
 
 from app.domain.contents import ArtifactContents, pair_weights
 from app.domain.vocabulary import Vocabulary
+
+BLOCK_USERS = 2**16  # looked at at once: 16 MB of vectors
+
+
+def blocks_of(n_users: int) -> Iterator[slice]:
+    """Rows of users, some at a time."""
+    return (slice(start, start + BLOCK_USERS) for start in range(0, n_users, BLOCK_USERS))
 
 
 class LoadedModel(Protocol):
@@ -44,7 +52,10 @@ class ServingIndex:
     @cached_property
     def user_lengths(self) -> NDArray[np.float32]:
         """(U,) lengths of the users' vectors."""
-        lengths: NDArray[np.float32] = np.linalg.norm(self.contents.user_vectors, axis=1)
+        vectors = self.contents.user_vectors
+        lengths = np.empty(len(vectors), np.float32)
+        for part in blocks_of(len(vectors)):
+            lengths[part] = np.linalg.norm(vectors[part], axis=1)
         return lengths
 
     @cached_property
@@ -58,7 +69,9 @@ class ServingIndex:
         users, items = self.contents.user_vectors, self.contents.item_vectors
         centred = items - items.mean(axis=0)
         covariance = centred.T @ centred / max(len(items), 1)  # (D, D)
-        variances = np.einsum("ud,ud->u", users @ covariance, users)
+        variances = np.empty(len(users), np.float32)
+        for part in blocks_of(len(users)):
+            variances[part] = np.einsum("ud,ud->u", users[part] @ covariance, users[part])
         deviations: NDArray[np.float32] = np.sqrt(np.maximum(variances, np.finfo(np.float32).tiny))
         return users @ items.mean(axis=0), deviations
 

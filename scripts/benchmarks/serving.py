@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -454,6 +454,11 @@ class Publisher:
 
     def store_courses(self) -> None:
         """As they would be stored by the API."""
+        self.of_courses(self._uri, self.contents.items.ids)
+
+    @staticmethod
+    def of_courses(uri: str, ids: Sequence[str]) -> None:
+        """Courses with these ids."""
         now = datetime.now(UTC)
         documents = [
             {
@@ -461,9 +466,9 @@ class Publisher:
                 **{"tags": [f"t{number % 500}"], "level": "beginner", "language": "en", "available": True},
                 **{"prerequisites": [], "attributes": "{}", "created_at": now, "updated_at": now},
             }
-            for number, course_id in enumerate(self.contents.items.ids)
+            for number, course_id in enumerate(ids)
         ]
-        with MongoClient[dict[str, Any]](self._uri, **client_options(30, "benchmark")) as client:
+        with MongoClient[dict[str, Any]](uri, **client_options(30, "benchmark")) as client:
             client[DATABASE]["courses"].insert_many(documents)
 
     def publish(self, contents: ArtifactContents | None = None) -> None:
