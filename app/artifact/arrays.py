@@ -31,7 +31,7 @@ OPTIONAL_ARRAYS = {  # the same, and None when there is no such file
     "filter_items": "<i4",
     "filter_values": "<f4",
 }
-NARROW = {"top_items": "<u2"}  # what an array may have instead, where its numbers are small
+NARROW = {"top_items": "<u2", "user_vectors": "<f2"}  # what an array may have instead
 CONTENT_ARRAYS = {  # the map from words to vectors; all, or none where there is no map
     "content_tokens": "<u4",
     "content_rarities": "<f4",
@@ -47,6 +47,12 @@ ID_ARRAYS = {
 }
 
 
+def dtype_of(array: str, usual: str, found: str | None) -> str:
+    """Of an array that has this dtype in memory or in the manifest."""
+    narrow = NARROW.get(array)
+    return narrow if narrow is not None and found in {narrow, ">" + narrow[1:]} else usual
+
+
 def file_name(array: str) -> str:
     """File of an array."""
     return f"{array}.npy"
@@ -55,7 +61,7 @@ def file_name(array: str) -> str:
 def to_arrays(contents: ArtifactContents) -> dict[str, Array]:
     """All arrays of a model by name."""
     arrays = {
-        name: _to_file(getattr(contents, name), dtype, NARROW.get(name))
+        name: np.ascontiguousarray(getattr(contents, name), dtype_of(name, dtype, getattr(contents, name).dtype.str))
         for name, dtype in (ARRAYS | OPTIONAL_ARRAYS).items()
         if name in ARRAYS or getattr(contents, name) is not None
     }
@@ -68,12 +74,6 @@ def to_arrays(contents: ArtifactContents) -> dict[str, Array]:
         blob, offsets = pack_ids(vocabulary.ids)
         arrays[f"{side}_ids"], arrays[f"{side}_id_offsets"] = blob, offsets.astype("<i8")
     return arrays
-
-
-def _to_file(array: Array, dtype: str, narrow: str | None) -> Array:
-    if narrow is not None and array.dtype == np.dtype(narrow):
-        dtype = narrow
-    return np.ascontiguousarray(array, np.dtype(dtype))
 
 
 def pack_ids(ids: Sequence[str]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

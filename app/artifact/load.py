@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from app.artifact.arrays import ARRAYS, CONTENT_ARRAYS, ID_ARRAYS, NARROW, OPTIONAL_ARRAYS, Array, file_name
+from app.artifact.arrays import ARRAYS, CONTENT_ARRAYS, ID_ARRAYS, OPTIONAL_ARRAYS, Array, dtype_of, file_name
 from app.artifact.manifest import MANIFEST, FileFacts, Manifest
 from app.domain.content import ContentMap, Encoder
 from app.domain.contents import ArtifactContents, no_item
@@ -19,7 +19,7 @@ from app.errors import ArtifactError
 
 CHUNK_BYTES = 2**20
 BLOCK_NUMBERS = 2**22  # looked at at once, so that checking a large model takes no memory
-LARGEST = 1e16  # of a vector's numbers; the inner product of two such vectors is still a finite float32
+LARGEST = float(np.float32(1e16))  # of a vector's numbers; the product of two such vectors is still a finite float32
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +114,8 @@ def _map(directory: Path, array: str, dtype: str, manifest: Manifest) -> Array:
         mapped: Array = np.asarray(np.load(directory / name, mmap_mode="r", allow_pickle=False))
     except (OSError, ValueError) as error:
         raise ArtifactError(name, f"cannot be read as an array ({error})") from error
-    dtypes = {np.dtype(dtype), np.dtype(NARROW.get(array, dtype))}
-    if mapped.dtype not in dtypes or not mapped.flags.c_contiguous:
+    dtype = dtype_of(array, dtype, facts.dtype)
+    if mapped.dtype != np.dtype(dtype) or not mapped.flags.c_contiguous:
         raise ArtifactError(name, f"has dtype {mapped.dtype.str}; wanted {dtype} in C order")
     if mapped.shape != facts.shape:
         raise ArtifactError(name, f"has shape {mapped.shape}; the manifest says {facts.shape}")
@@ -164,7 +164,9 @@ def _verify_shapes(arrays: Mapping[str, Any], manifest: Manifest, n_users: int, 
 def _verify_numbers(arrays: Mapping[str, Any]) -> None:
     vectors = ("user_vectors", "item_vectors", "initial_item", "item_messages", "user_feature_weights")
     for name in (*vectors, "top_scores", "top_lasts", "filter_values"):
-        if name in arrays and not all(np.abs(block).max() <= LARGEST for block in _blocks(arrays[name])):  # also NaN
+        if name in arrays and not all(
+            float(np.abs(block).max()) <= LARGEST for block in _blocks(arrays[name])
+        ):  # also NaN
             raise ArtifactError(file_name(name), f"holds a number that is not finite or larger than {LARGEST:g}")
     for name in ("popularity", "user_degrees", "item_degrees", "seen_weights"):
         if name in arrays and not all(((block >= 0) & np.isfinite(block)).all() for block in _blocks(arrays[name])):

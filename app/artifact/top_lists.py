@@ -46,7 +46,8 @@ def with_top_lists(contents: ArtifactContents, length: int | None = None) -> Art
     block = max(1, BLOCK_SCORES // max(n_items, 1))
     allowed, item_filter = np.ones(n_items, np.bool_), contents.item_filter
     for start in range(0, n_users, block):
-        block_scores = contents.user_vectors[start : start + block] @ contents.item_vectors.T  # (B, I)
+        vectors = contents.user_vectors[start : start + block].astype(np.float32, copy=False)
+        block_scores = vectors @ contents.item_vectors.T  # (B, I)
         for user, vector_scores in enumerate(block_scores, start):
             own = vector_scores
             if item_filter is not None:

@@ -89,7 +89,7 @@ def known_parts(contents: ArtifactContents, row: int, edges: Edges | None = None
     assert messages is not None
     trained = trained_edges(contents, row)
     norms, entries = _norms(trained.weights, contents.item_degrees.take(trained.rows)), _rows_of(messages, trained.rows)
-    own = contents.user_vectors[row] - norms @ entries  # (D,)
+    own = contents.user_vector(row) - norms @ entries  # (D,)
     if edges is None:
         return VectorParts(own, trained.rows, norms, entries)
     norms = _norms(edges.weights, _degrees(contents, edges, trained))
@@ -105,7 +105,7 @@ def moved_vector(contents: ArtifactContents, row: int, change: EdgeChange) -> ND
     assert messages is not None
     degrees = contents.item_degrees[change.rows]
     steps = _norms(change.now, degrees - change.before + change.now) - _norms(change.before, degrees)  # (S,)
-    vector: NDArray[np.float32] = (contents.user_vectors[row] + steps @ messages[change.rows]).astype(np.float32)
+    vector: NDArray[np.float32] = (contents.user_vector(row) + steps @ messages[change.rows]).astype(np.float32)
     return vector
 
 

@@ -55,8 +55,16 @@ class ServingIndex:
         vectors = self.contents.user_vectors
         lengths = np.empty(len(vectors), np.float32)
         for part in blocks_of(len(vectors)):
-            lengths[part] = np.linalg.norm(vectors[part], axis=1)
+            lengths[part] = np.linalg.norm(vectors[part].astype(np.float32, copy=False), axis=1)
         return lengths
+
+    def user_products(self, vector: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(U,) inner products of the users' vectors with this one."""
+        vectors = self.contents.user_vectors
+        products = np.empty(len(vectors), np.float32)
+        for part in blocks_of(len(vectors)):
+            np.matmul(vectors[part].astype(np.float32, copy=False), vector, out=products[part])
+        return products
 
     @cached_property
     def longest_item(self) -> float:
@@ -71,9 +79,10 @@ class ServingIndex:
         covariance = centred.T @ centred / max(len(items), 1)  # (D, D)
         variances = np.empty(len(users), np.float32)
         for part in blocks_of(len(users)):
-            variances[part] = np.einsum("ud,ud->u", users[part] @ covariance, users[part])
+            some = users[part].astype(np.float32, copy=False)
+            variances[part] = np.einsum("ud,ud->u", some @ covariance, some)
         deviations: NDArray[np.float32] = np.sqrt(np.maximum(variances, np.finfo(np.float32).tiny))
-        return users @ items.mean(axis=0), deviations
+        return self.user_products(items.mean(axis=0)), deviations
 
     def user_row(self, user_id: str) -> int | None:
         """Row of a user with a vector that means something; without an edge one may have it from content, or zeros."""

@@ -309,7 +309,7 @@ class LiveModel:
         published = None if row is None else self._lists.published(row)
         if row is None or published is None:
             return None
-        vectors = self.index.contents.user_vectors[row], user.vector
+        vectors = self.index.contents.user_vector(row), user.vector
         return moved_list(self.index, published, vectors, self.overlay.edge_change(user_id), changed.rows)
 
 

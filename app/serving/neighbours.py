@@ -75,8 +75,7 @@ class Neighbours:
         user = self._live.users.get(user_id)
         if user is None:
             return []
-        vectors = self._contents.user_vectors
-        similarities = _cosines(vectors @ user.vector, self._live.index.user_lengths, user.vector)
+        similarities = _cosines(self._live.index.user_products(user.vector), self._live.index.user_lengths, user.vector)
         allowed = self._known_users()
         row = self._live.index.users.row(user_id)
         if row is not None:
@@ -101,7 +100,7 @@ class Neighbours:
         if row is None or not vector.any():
             return
         means, deviations = self._live.index.score_moments
-        standard = (self._contents.user_vectors @ vector + self._filtered(row) - means) / deviations
+        standard = (self._live.index.user_products(vector) + self._filtered(row) - means) / deviations
         pool = top_n(standard, self._untaken(course_id), max(LEAST_POOL, POOL_PER_USER * n))
         ids = self._live.index.users.ids
         for user in pool.tolist():

@@ -73,7 +73,7 @@ class UserVectors:
         if row is None:
             return None
         contents = self._index.contents
-        return UserVector(contents.user_vectors[row], "model" if contents.user_degrees[row] > 0 else "content")
+        return UserVector(contents.user_vector(row), "model" if contents.user_degrees[row] > 0 else "content")
 
     def _trained_row(self, user_id: str) -> int | None:
         return None if self._overlay.forgotten(user_id) else self._index.user_row(user_id)

@@ -70,6 +70,7 @@ class Recipe:
     popular_half_life_days: float
     rhythm: Rhythm
     gate_margin: float
+    half_users: bool
 
     def scope(self, snapshot: Snapshot, plan: Plan, taken_over: Mapping[str, Any]) -> str:
         """Name of all that a run's result depends on, the machine apart."""
@@ -257,6 +258,8 @@ class Cycle:
             snapshot, self._recipe.weights, trained.embeddings, trained.item_filter
         )
         contents = replace(contents, content=trained.content)
+        if self._recipe.half_users:
+            contents = await asyncio.to_thread(contents.in_half)
         contents = await asyncio.to_thread(_completed, contents, snapshot, self._recipe)
         description = Description(
             model_id=model_id,

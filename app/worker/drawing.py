@@ -57,7 +57,7 @@ def _draw(pictures: Pictures, contents: ArtifactContents, facts: Facts, loss: Lo
     places = map_of(
         contents.users.ids,
         contents.items.ids,
-        contents.user_vectors,
+        contents.user_vectors.astype(np.float32, copy=False),
         contents.item_vectors,
         model_id=loss.model_id,
         labels=labels,
@@ -98,7 +98,7 @@ def graph_points(contents: ArtifactContents, facts: Facts, model_id: str) -> Gra
 
 def _recommended(contents: ArtifactContents, facts: Facts, row: int) -> list[Recommendation]:
     ids = contents.items.ids
-    scores = contents.item_vectors @ contents.user_vectors[row]
+    scores = contents.item_vectors @ contents.user_vector(row)
     allowed = np.array([facts[id_].available if id_ in facts else False for id_ in ids], np.bool_)
     allowed[contents.seen_items[contents.seen_indptr[row] : contents.seen_indptr[row + 1]]] = False
     best = top_n(scores, allowed, RECOMMENDED)

@@ -181,6 +181,7 @@ def recipe_from(settings: Settings) -> Recipe:
         popular_half_life_days=settings.popular_half_life_days,
         rhythm=Rhythm(settings.search_every, settings.full_every, warm_start=settings.warm_start == "auto"),
         gate_margin=settings.gate_margin,
+        half_users=settings.user_vectors == "float16",
         checkpoint_seconds=settings.checkpoint_seconds,
         ranks=settings.ranks,
         rank_timeout_seconds=settings.rank_timeout_seconds,
