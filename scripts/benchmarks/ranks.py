@@ -43,6 +43,7 @@ MIB = 2**20
 @click.option("--items", type=int, help="Items; by default one in 300 edges.")
 @click.option("--size", type=int, help="Numbers in a vector; by default what a graph of that size gets.")
 @click.option("--layers", type=int, help="Propagation layers; 3 by default.")
+@click.option("--batch", type=int, help="Edges in a step; by default what a graph of that size gets.")
 @click.option("--save", type=click.Path(dir_okay=False, path_type=Path), help="Add the points here, as JSON.")
 @click.option("--one", is_flag=True, hidden=True, help="Measure one here and print it as JSON.")
 def main(
@@ -53,15 +54,17 @@ def main(
     items: int | None,
     size: int | None,
     layers: int | None,
+    batch: int | None,
     save: Path | None,
     one: bool,
 ) -> None:
     """Measure graphs of so many EDGES, by default 1e5, 1e6 and 1e7."""
     if one:
-        config = TrainingConfig(device="cpu", embedding_size=size, n_layers=layers or DEFAULT_LAYERS)
+        config = TrainingConfig(device="cpu", embedding_size=size, n_layers=layers or DEFAULT_LAYERS, batch_size=batch)
         print(json.dumps(measured(edges[0], sizes[0], steps, items, config)))
         return
-    shape = [f"--{name}={value}" for name, value in (("items", items), ("size", size), ("layers", layers)) if value]
+    wished = {"items": items, "size": size, "layers": layers, "batch": batch}
+    shape = [f"--{name}={value}" for name, value in wished.items() if value]
     widths = {"edges": 12, "users": 10, "items": 9, "ranks": 6, "s/step": 9, "MB summed": 11, "formula": 9}
     widths |= {"first MiB": 11, "other MiB": 11}
     print("".join(f"{name:>{width}}" for name, width in widths.items()), flush=True)
@@ -88,17 +91,18 @@ def measured(
     n_edges: int, size: int, steps: int, items: int | None = None, config: TrainingConfig | None = None
 ) -> dict[str, float]:
     """A few steps by so many ranks."""
+    before = high_water(os.getpid())
     rng = np.random.default_rng(0)
     n_users, n_items = max(n_edges // OF_A_USER, 2), items or max(n_edges // OF_AN_ITEM, 2)
     keys = np.unique(
         rng.integers(0, n_users, n_edges) * n_items + (n_items * rng.random(n_edges) ** 2).astype(np.int64)
     )
-    before = high_water(os.getpid())
     graph = BipartiteGraph.from_pairs(keys // n_items, keys % n_items, n_users=n_users, n_items=n_items)
     recipe = (config or TrainingConfig(device="cpu")).recipe(graph.n_edges, n_items)
     initial = rng.standard_normal((graph.n_nodes, recipe.embedding_size), np.float32)
     del keys
     gc.collect()
+    Path("/proc/self/clear_refs").write_text("5")  # the high water mark begins anew: making the graph was no training
     asked: list[tuple[float, int]] = []
     cores = torch.get_num_threads()
     with local_ranks(size, 120.0) as ranks:

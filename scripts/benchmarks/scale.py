@@ -4,7 +4,8 @@ Random graphs of so many edges each are trained with the defaults but for the se
 trained in a process of its own, so that its peak is its own: of the data themselves, of all copies on the way and of
 closed forms.  A run is broken off after some steps, since a whole one takes hours where edges are many and the steps
 after the first need no more memory; with --whole it goes to its end, judging and the last fit among it.  Users have
-about 12 edges and items about 300.
+about 12 edges and items about 300.  With --ranks the same graphs are trained by 1, 2 and 4 processes, and the memory
+of each is told: `scripts/bench ranks`.
 """
 
 import json
@@ -13,6 +14,7 @@ import resource
 import subprocess
 import sys
 import time
+from pathlib import Path
 from statistics import median
 
 import click
@@ -34,10 +36,14 @@ CLOSED_FORMS = 6  # judged at most
 @click.argument("edges", type=int, nargs=-1)
 @click.option("--steps", default=5, help="After which a run is broken off.")
 @click.option("--whole", is_flag=True, help="Go to the end.")
+@click.option("--ranks", is_flag=True, help="Instead: time and memory of several processes.")
 @click.option("--one", is_flag=True, hidden=True, help="Train one here and print what it took as JSON.")
 @click.option("--most-gib", type=float, help="Memory above which the exit status is 1.")
-def main(edges: tuple[int, ...], steps: int, whole: bool, one: bool, most_gib: float | None) -> None:
+def main(*, edges: tuple[int, ...], steps: int, whole: bool, ranks: bool, one: bool, most_gib: float | None) -> None:
     """Measure graphs of so many EDGES, by default 1e5, 1e6 and 1e7."""
+    if ranks:
+        command = [sys.executable, str(Path(__file__).with_name("ranks.py")), "--steps", str(steps), *map(str, edges)]
+        sys.exit(subprocess.run(command, check=False).returncode)
     if one:
         print(json.dumps(measured(edges[0], None if whole else steps)))
         return

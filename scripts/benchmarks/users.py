@@ -104,14 +104,15 @@ def measure_service(process: psutil.Process, load: Load, n_users: int, peak: lis
         print(f"{connections:4} connections: {said}, {sum(run['errors'] for run in runs)} errors")
     print(f"asked: {anonymous_mb(process):.0f} MB private; {files_mb(process)}")
     rows = [{"user_id": f"u{row}", "course_id": "c1"} for row in rng.choice(n_users, CHANGED, replace=False)]
-    for start in range(0, CHANGED, 10_000):
-        httpx.post(f"{load.url}/interactions", json=rows[start : start + 10_000], timeout=120).raise_for_status()
-    for row in rows[:: CHANGED // 2000]:
-        httpx.get(f"{load.url}/recommendations/{row['user_id']}").raise_for_status()
-    for path in (f"/users/{rows[0]['user_id']}/similar", "/courses/c7/similar", "/courses/c7/users"):
-        began = time.perf_counter()
-        status = httpx.get(f"{load.url}{path}", timeout=60).status_code
-        print(f"{path}: {status} after {time.perf_counter() - began:.2f} s")
+    with httpx.Client(base_url=load.url, timeout=120) as client:
+        for start in range(0, CHANGED, 10_000):
+            client.post("/interactions", json=rows[start : start + 10_000]).raise_for_status()
+        for row in rows[:: CHANGED // 2000]:
+            client.get(f"/recommendations/{row['user_id']}").raise_for_status()
+        for path in (f"/users/{rows[0]['user_id']}/similar", "/courses/c7/similar", "/courses/c7/users"):
+            began = time.perf_counter()
+            status = client.get(path).status_code
+            print(f"{path}: {status} after {time.perf_counter() - began:.2f} s")
     private = f"{anonymous_mb(process):.0f} MB private, {peak[0]:.0f} at most of all"
     print(f"{CHANGED:,} users changed: {private}; {files_mb(process)}")
     return p50, peak[0]
