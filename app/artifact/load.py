@@ -114,7 +114,7 @@ def _map(directory: Path, array: str, dtype: str, manifest: Manifest) -> Array:
         mapped: Array = np.asarray(np.load(directory / name, mmap_mode="r", allow_pickle=False))
     except (OSError, ValueError) as error:
         raise ArtifactError(name, f"cannot be read as an array ({error})") from error
-    dtype = dtype_of(array, dtype, facts.dtype)
+    dtype = dtype_of(array, dtype, mapped.dtype.str)
     if mapped.dtype != np.dtype(dtype) or not mapped.flags.c_contiguous:
         raise ArtifactError(name, f"has dtype {mapped.dtype.str}; wanted {dtype} in C order")
     if mapped.shape != facts.shape:
