@@ -14,7 +14,6 @@ from app.serving.index import ServingIndex
 from app.serving.options import Field
 
 MASKS_KEPT = 100  # combinations of labels, a byte a course each
-ROWS_KEPT = 50  # combinations of labels, 8 bytes a course that has them
 NO_ITEMS = Vocabulary(())
 
 
@@ -117,7 +116,6 @@ class CatalogueView:
         self.eligible.flags.writeable = False
         self.eligible_bytes = self.eligible.tobytes()  # one of them costs less to look at
         self._fitting: dict[tuple[tuple[Field, tuple[str, ...]], ...], NDArray[np.bool_]] = {}
-        self._fitting_rows: dict[tuple[tuple[Field, tuple[str, ...]], ...], NDArray[np.intp]] = {}
         self._rows_by_label: dict[Field, Mapping[str, NDArray[np.intp]]] = {}
         self._prerequisites: tuple[NDArray[np.intp], NDArray[np.intp]] | None = None  # courses, what each needs
         self._absent_rows: dict[str, int] = {}
@@ -156,17 +154,6 @@ class CatalogueView:
                 self._fitting.clear()
             self._fitting[wanted] = mask
         return mask
-
-    def fitting_rows(self, wanted: tuple[tuple[Field, tuple[str, ...]], ...]) -> NDArray[np.intp]:
-        """Rows of the same courses, ascending, read-only."""
-        rows = self._fitting_rows.get(wanted)
-        if rows is None:
-            rows = np.flatnonzero(self.fitting(wanted))
-            rows.flags.writeable = False
-            if len(self._fitting_rows) >= ROWS_KEPT:
-                self._fitting_rows.clear()
-            self._fitting_rows[wanted] = rows
-        return rows
 
     def rows_by_label(self, field: Field) -> Mapping[str, NDArray[np.intp]]:
         """Rows of the courses with each label, ascending."""

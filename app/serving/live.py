@@ -182,9 +182,7 @@ class LiveModel:
         shelf = self.shelf
         allowed = self._allowed(shelf, options, user_id)
         if options.labels or options.include_only is not None:
-            rows = shelf.view.fitting_rows(options.labels)
-            rows = rows[allowed[rows]]
-            rows = rows[: rows.searchsorted(shelf.n_scored)]
+            rows = np.flatnonzero(allowed[: shelf.n_scored])
             if FEW_OF * len(rows) < len(shelf.view.ids):
                 scores = shelf.course_vectors(rows) @ user.vector
                 if self.index.item_filter is not None:
