@@ -1,7 +1,7 @@
 """What training takes at sizes that do not fit this machine: time, memory and traffic, and how far to trust it.
 
 The model (scripts/planning/model.py) is fitted to points that were measured with `scripts/bench ranks` on two cores,
-at 1e5 to 3e6 edges and 1, 2 and 4 ranks, some several times, of which the quickest step counts; `--points` prints each
+at 1e5 to 1e7 edges and 1, 2 and 4 ranks, some several times, of which the quickest step counts; `--points` prints each
 with what the model says of it.  To measure them anew, on a machine with nothing else to do:
 
 \b
@@ -79,7 +79,7 @@ def main(
         sys.exit(0 if _print_points(model, measured) else 1)
     worst = max(abs(error) for point in measured for error in errors(model, point).values())
     print(
-        f"{len(measured)} measured points, none further from the model than {worst:.0%}; beyond 3e6 edges a calculation"
+        f"{len(measured)} measured points, none further from the model than {worst:.0%}; beyond 1e7 edges a calculation"
     )
     asked = [
         Size(

@@ -3,7 +3,8 @@
 Work of a step, in seconds of one core, of n ranks together; U users, I items, E edges, size D, K layers, B edges in a
 batch, P bytes summed over the ranks:
 
-    w1 X + w2 X log2(1 + T / 1 MiB) + w3 (U + n I) D + w4 B D + w5 E + w6 n + w7 (n - 1) P
+    w1 X + w2 X log2(1 + T / 1 MiB) + w3 (U + n I) D + w4 B D + w5 E + w6 n + w7 (n - 1) P + w8 P
+    + w9 X + w10 B D + w11 (U + n I) D  where a rank has several threads, of which some wait for others
 
 X = 4 K E D numbers are gathered, from tables of T = (U / n + I) D 2 bytes each; the w are at least 0 and those that fit
 the measured points best, each point counting by its relative error.  Divided by the cores, this is the time of a step
@@ -29,7 +30,7 @@ STEPS = 200  # of a run, see TrainingConfig
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """What is trained, by how many ranks.  batch: of all ranks together."""
+    """What is trained, by how many ranks.  batch: of all ranks together.  threads: of a rank."""
 
     users: int
     items: int
@@ -38,12 +39,14 @@ class Size:
     n_layers: int
     batch: int
     ranks: int
+    threads: int = 2
 
     @classmethod
     def of_point(cls, point: Mapping[str, float]) -> "Size":
         """Of a point of `scripts/bench ranks`."""
         names = ("users", "items", "edges", "embedding_size", "n_layers", "batch", "ranks")
-        return cls(*(int(point[name]) for name in names))
+        threads = max(1, int(point["cores"] // point["ranks"]))
+        return cls(**{name: int(point[name]) for name in names}, threads=threads)
 
     @property
     def rows(self) -> float:
@@ -103,6 +106,7 @@ def fitted(points: Sequence[Mapping[str, float]]) -> Fitted:
 def _work(size: Size) -> NDArray[np.float64]:
     gathered = 4.0 * size.n_layers * size.edges * size.embedding_size
     table = size.rows * size.embedding_size * 2
+    together = float(size.threads > 1)
     return np.array(
         [
             gathered,
@@ -112,6 +116,10 @@ def _work(size: Size) -> NDArray[np.float64]:
             size.edges,
             size.ranks,
             (size.ranks - 1) * size.summed_bytes,
+            float(size.summed_bytes),
+            together * gathered,
+            together * size.batch * size.embedding_size,
+            together * (size.users + size.ranks * size.items) * size.embedding_size,
         ]
     )
 
