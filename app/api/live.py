@@ -39,7 +39,7 @@ class Live:
     def __init__(self, db: Database, cache: Path, metrics: Metrics, *, timeout_seconds: float = 2.0) -> None:
         self._db, self._cache, self._metrics = db, cache, metrics
         self._models = ModelStore(db)
-        self.profiles = Profiles(UserStore(db))
+        self.profiles = Profiles(UserStore(db), self)
         self.records = CourseRecords(CourseStore(db))
         self._current: CurrentIndex | None = None
         self._beginning: CurrentIndex | None = None  # takes the place of ``_current`` when it is complete

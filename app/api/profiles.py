@@ -3,19 +3,22 @@
 from collections import OrderedDict
 from collections.abc import Collection, Iterable
 
+from app.api.outage import Database, unless_gone
 from app.domain.changes import Change, UserChanged
+from app.errors import UnavailableError
 from app.serving.content import Profile
 from app.store.client import UNAVAILABLE_ERRORS
 from app.store.users import UserStore
 
+AWAY: tuple[type[Exception], ...] = (*UNAVAILABLE_ERRORS, UnavailableError)
 KEPT = 5_000  # users; nearly all of them without a profile
 
 
 class Profiles:
     """Interests and features as they are in the database, kept until the user's record changes."""
 
-    def __init__(self, users: UserStore) -> None:
-        self._users = users
+    def __init__(self, users: UserStore, database: Database) -> None:
+        self._users, self._database = users, database
         self._kept: OrderedDict[str, Profile | None] = OrderedDict()
         self._asked: dict[str, object] = {}  # who is being read, and by whom: a change meanwhile ends that
 
@@ -35,11 +38,9 @@ class Profiles:
         reading = object()
         self._asked.update(dict.fromkeys(wanted, reading))
         try:
-            read = {
-                user_id: Profile(interests, features)
-                for user_id, interests, features in await self._users.profiles(wanted)
-            }
-        except UNAVAILABLE_ERRORS:  # then they get what is popular
+            profiles = await unless_gone(self._users.profiles(wanted), self._database)
+            read = {user_id: Profile(interests, features) for user_id, interests, features in profiles}
+        except AWAY:  # then they get what is popular
             return found
         finally:
             unchanged = [user_id for user_id in wanted if self._asked.get(user_id) is reading]

@@ -1,13 +1,14 @@
 """What is asked of serving: from the model in memory, and from the database before there is one."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
 from app.api.live import Live
+from app.api.outage import unless_gone
 from app.api.takers import Takers
 from app.serving.catalogue import Catalogue
 from app.serving.content import NO_PROFILE, Profile
@@ -24,6 +25,7 @@ LOOKED_UP = 10_000  # users looked for in the database at once
 
 
 Reasons = Explanation | Sequence[Sequence[Reason]]
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,8 @@ class Recommender:
         current = self._live.current()
         model = current.model
         if model is None:
-            ranked = rank_popular(current.catalogue, await self._takers.counts(), course_ids, options, course_ids)
+            counts = await self._there(self._takers.counts())
+            ranked = rank_popular(current.catalogue, counts, course_ids, options, course_ids)
             return Answer(ranked, reasons=[[] for _ in ranked.items] if explain else None)
         ranked = model.recommend_to(course_ids, profile, options)
         reasons = model.explain_to(course_ids, profile, _ids(ranked)) if explain else None
@@ -108,21 +111,25 @@ class Recommender:
         current = self._live.current()
         if current.model is not None:
             return Answer(current.model.popular(options, user_id))
-        seen = () if user_id is None else await self._interactions.seen_by(user_id)
-        return Answer(rank_popular(current.catalogue, await self._takers.counts(), seen, options))
+        seen = () if user_id is None else await self._there(self._interactions.seen_by(user_id))
+        return Answer(rank_popular(current.catalogue, await self._there(self._takers.counts()), seen, options))
 
     async def latest(self, options: Options, user_id: str | None = None) -> Answer:
         """Courses that came out last, without what this user has taken."""
-        seen = () if user_id is None else await self._interactions.seen_by(user_id)
+        seen = () if user_id is None else await self._there(self._interactions.seen_by(user_id))
         return Answer(rank_latest(self._live.current().catalogue, seen, options))
 
     async def _recommend_yet(self, catalogue: Catalogue, user_id: str, options: Options, *, explain: bool) -> Answer:
         """Before the first model: what is popular, without what the user has taken."""
-        seen = await self._interactions.seen_by(user_id)
+        seen = await self._there(self._interactions.seen_by(user_id))
         completed = [course_id for course_id, types in seen.items() if COMPLETE in types]
-        ranked = rank_popular(catalogue, await self._takers.counts(), seen, options, completed)
+        ranked = rank_popular(catalogue, await self._there(self._takers.counts()), seen, options, completed)
         taken = "\x1f".join(sorted(seen)).encode()
         return Answer(ranked, taken, [[] for _ in ranked.items] if explain else None)
+
+    async def _there(self, reading: Coroutine[Any, Any, Result]) -> Result:
+        """What was read.  Raises UnavailableError as soon as the database is known to be gone."""
+        return await unless_gone(reading, self._live)
 
     # --- neighbours
 
@@ -163,7 +170,7 @@ class Recommender:
         strangers = [user_id for user_id in user_ids if model is None or not _is_known(model, user_id)]
         for start in range(0, len(strangers), LOOKED_UP):
             some = strangers[start : start + LOOKED_UP]
-            existing = await self._users.existing(some)
+            existing = await self._there(self._users.existing(some))
             for user_id in some:
                 if user_id not in existing:
                     return user_id

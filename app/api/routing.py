@@ -1,8 +1,7 @@
 """Routes that refuse what they do not know: query parameters nobody reads, bodies of another type."""
 
-import asyncio
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, TypeVar
 
 from fastapi import APIRouter, Request, Response
 from fastapi.dependencies.utils import get_flat_params
@@ -14,11 +13,10 @@ from starlette.types import Receive, Scope, Send
 from app.api.access import scope_of
 from app.api.bodies import JSON, MERGE_PATCH, ParsedRequest, media_type, parse_json, read_json
 from app.api.gate import Gate
+from app.api.outage import unless_gone
 from app.api.slots import AllSlots
-from app.errors import UnavailableError, UnsupportedMediaError
+from app.errors import UnsupportedMediaError
 from app.schemas.problems import problems_of
-
-CHECK_SECONDS = 0.2  # a call that needs no database has long been answered
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 COUNTED = "counted_as"  # attribute of an endpoint
@@ -87,30 +85,6 @@ class Route(APIRoute):
             return await inner(await with_parsed_body(request) if takes_body else request)
 
         return handle
-
-
-class Database(Protocol):
-    """Whoever knows whether the database is there."""
-
-    def database_gone(self) -> bool:
-        """Whether it does not answer."""
-
-
-async def unless_gone(work: Coroutine[Any, Any, Response], database: Database) -> Response:
-    """What ``work`` gives.  It may take long, but not to wait for a database that is known to be gone.
-
-    The driver notices a server that hangs, or a cut network, only after several seconds.  What was being written may be
-    stored or not, as ever when nobody answers.  Raises UnavailableError.
-    """
-    task = asyncio.ensure_future(work)
-    task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # nobody may ask any more
-    try:
-        while not (await asyncio.wait([task], timeout=CHECK_SECONDS))[0]:
-            if database.database_gone():
-                raise UnavailableError("the database does not answer; nothing accepted before is lost")
-        return task.result()
-    finally:
-        task.cancel()
 
 
 def refuse_unknown(given: Mapping[str, str], known: tuple[str, ...]) -> None:

@@ -3,9 +3,13 @@
 The lease is one document, and every takeover raises its fence by one.  A process may always be slower than it
 believes, so no clock of its own decides: what must not be done without the lease happens in a transaction that
 touches the document (``touch_lease``), and the server refuses it once the fence has moved on.
+
+The server's clock may be set back, and then a lease whose holder is gone would seem to last long: one that stood still
+for its whole length, while a contender watched, can be taken whatever the clock says.
 """
 
 import asyncio
+import time
 from contextlib import suppress
 from datetime import UTC, datetime
 
@@ -17,6 +21,7 @@ from app.store.client import UNAVAILABLE_ERRORS, Database, Document, Session
 KEY = {"_id": "lease"}
 POINTER = {"_id": "current_model"}  # the served model and the fence that published it
 RENEWALS = 3  # in the length of a lease: two may be missed
+LAPSED = {"$expr": {"$lte": ["$expires_at", "$$NOW"]}}
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -32,13 +37,17 @@ class Lease:
         self.seconds = seconds
         self.fence: int | None = None
         self._settings = db["settings"]
+        self._watched: Document | None = None  # the lease of another, and since when it has stood still
+        self._since = 0.0
 
     async def acquire(self) -> int | None:
-        """Take the lease if nobody holds it; its fence, or None while another holds it."""
+        """Take the lease if nobody holds it; its fence, or None while another holds it: ask again, of this object."""
         lease = await self._take()
         if lease is None and await self._settings.find_one(KEY) is None:
             await self._create()
             lease = await self._take()
+        if lease is None:
+            lease = await self._take_if_it_stands_still()
         self.fence = None if lease is None else int(lease["fence"])
         return self.fence
 
@@ -73,13 +82,29 @@ class Lease:
         first = {"holder": None, "fence": pointer["fence"], "expires_at": LONG_AGO}
         await self._settings.update_one(KEY, {"$setOnInsert": first}, upsert=True)
 
-    async def _take(self) -> Document | None:
-        lapsed = {"$expr": {"$lte": ["$expires_at", "$$NOW"]}}
-        taken = {"holder": {"$literal": self.holder}, "fence": {"$add": ["$fence", 1]}, "expires_at": self._expiry()}
+    async def _take(self, condition: Document = LAPSED) -> Document | None:
+        taken = {
+            "holder": {"$literal": self.holder},
+            "fence": {"$add": ["$fence", 1]},
+            "expires_at": self._expiry(),
+            "seconds": self.seconds,
+        }
         lease: Document | None = await self._settings.find_one_and_update(
-            KEY | lapsed, [{"$set": taken}], return_document=ReturnDocument.AFTER
+            KEY | condition, [{"$set": taken}], return_document=ReturnDocument.AFTER
         )
         return lease
+
+    async def _take_if_it_stands_still(self) -> Document | None:
+        """The lease, if its holder has not renewed it for its length by the clock of this process."""
+        fields = {"holder": 1, "fence": 1, "expires_at": 1, "seconds": 1}
+        asked = time.monotonic()
+        seen: Document | None = await self._settings.find_one(KEY, fields)
+        if seen is None or seen != self._watched:
+            self._watched, self._since = seen, time.monotonic()
+        elif asked - self._since > seen.get("seconds", self.seconds):  # a lease of an earlier release has none
+            self._watched = None
+            return await self._take(seen)
+        return None
 
     def _expiry(self) -> Document:
         return {"$add": ["$$NOW", round(self.seconds * 1000)]}

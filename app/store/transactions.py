@@ -23,7 +23,8 @@ async def in_transaction(db: Database, work: Callable[[Session], Awaitable[Resul
     The same when another transaction stays in the way: that of a process that was killed in it holds what it changed
     until the server gives it up (``transactionLifetimeLimitSeconds``).
     """
-    async with await db.client.start_session() as session:
+    session = await db.client.start_session()
+    try:
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 async with session.start_transaction():
@@ -34,4 +35,8 @@ async def in_transaction(db: Database, work: Callable[[Session], Awaitable[Resul
                 if attempt == ATTEMPTS:
                     raise ExecutionTimeout("another transaction holds what this one changes", error.code) from error
             await asyncio.sleep(random.uniform(0, LONGEST_PAUSE_SECONDS * attempt / ATTEMPTS))  # noqa: S311 - no secret
-    raise AssertionError("the last attempt returns or raises")
+        raise AssertionError("the last attempt returns or raises")
+    finally:
+        # Not ``async with``, with which Motor ends the session in the event loop: when the commit was cancelled that
+        # sends an abort and waits for the answer, and nobody is served meanwhile.
+        await session.end_session()

@@ -44,8 +44,8 @@ async def run_worker(
         app_name="coursegraph-worker",
     ) as db:
         await first_of(persistently(lambda: prepare_database(db)), stop.wait())
+        lease = Lease(db, holder_name(), settings.lease_seconds)
         while not stop.is_set():
-            lease = Lease(db, holder_name(), settings.lease_seconds)
             try:
                 fence = await lease.acquire()
                 if fence is not None:

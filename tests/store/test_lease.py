@@ -176,3 +176,24 @@ async def test_names_that_look_like_expressions_are_names(database: Database) ->
 async def test_a_lost_document_gives_no_fence_twice(database: Database) -> None:
     await database["settings"].insert_one({"_id": "current_model", "number": 3, "fence": 41})
     assert await Lease(database, "w", LONG).acquire() == 42
+
+
+async def test_a_lease_that_a_clock_set_back_makes_endless_is_taken_when_it_is_not_renewed(database: Database) -> None:
+    gone, next_ = Lease(database, "gone", SHORT), Lease(database, "next", LONG)
+    assert await gone.acquire() == 1
+
+    async def set_back() -> None:
+        await database["settings"].update_one(
+            {"_id": "lease"}, [{"$set": {"expires_at": {"$add": ["$$NOW", 3_600_000]}}}]
+        )
+
+    await set_back()
+    assert await next_.acquire() is None
+    await asyncio.sleep(SHORT + 0.1)
+    await gone.renew()  # it is still there
+    await set_back()
+    assert await next_.acquire() is None
+    await asyncio.sleep(SHORT + 0.1)
+    assert await next_.acquire() == 2
+    with pytest.raises(LeaseLostError):
+        await gone.renew()
