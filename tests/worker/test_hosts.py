@@ -1,7 +1,7 @@
 """Machines of their own for API, worker and database: cables that are pulled, and a database whose clock jumps.
 
-Skipped where nobody may make network namespaces; the clock also where there is no libfaketime.  The cut is tried always,
-the others with SLOW_TESTS=1 in the environment.
+Skipped where nobody may make network namespaces; the clock also where there is no libfaketime.  The cut is tried
+always, the others with SLOW_TESTS=1 in the environment.
 """
 
 import asyncio
