@@ -58,20 +58,15 @@ def fit_key(graph: BipartiteGraph, initial: NDArray[np.float32], recipe: Recipe,
     return digest.hexdigest()
 
 
-def embeddings_arrays(embeddings: Embeddings, prefix: str) -> dict[str, Array]:
-    """Arrays of a model, named with a prefix."""
+def embeddings_arrays(embeddings: Embeddings) -> dict[str, Array]:
+    """Arrays of a model by name."""
     own = {field.name: getattr(embeddings, field.name) for field in fields(Embeddings)}
-    return {prefix + name: np.asarray(value) for name, value in own.items() if value is not None}
+    return {name: np.asarray(value) for name, value in own.items() if value is not None}
 
 
-def embeddings_from(arrays: Mapping[str, Array], prefix: str) -> Embeddings | None:
-    """The inverse; None when there are none of the prefix."""
-    own: dict[str, Any] = {
-        name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)
-    }
-    if not own:
-        return None
-    own["own_weight"] = float(own["own_weight"])
+def embeddings_from(arrays: Mapping[str, Array]) -> Embeddings:
+    """The inverse."""
+    own: dict[str, Any] = {**arrays, "own_weight": float(arrays["own_weight"])}
     return Embeddings(**own)
 
 
@@ -87,17 +82,16 @@ def finished(result: FitResult) -> Checkpoint:
         "epochs_done": result.epochs_done,
         "validation": result.validation,
     }
-    return Checkpoint(embeddings_arrays(result.embeddings, ""), values)
+    return Checkpoint(embeddings_arrays(result.embeddings), values)
 
 
 def result_of(checkpoint: Checkpoint) -> FitResult | None:
     """The result of a fit that is over, None when it is not."""
     values = checkpoint.values
-    embeddings = embeddings_from(checkpoint.arrays, "") if values.get("finished") else None
-    if embeddings is None:
+    if not values.get("finished"):
         return None
     return FitResult(
-        embeddings=embeddings,
+        embeddings=embeddings_from(checkpoint.arrays),
         losses=tuple(values["losses"]),
         steps=values["steps"],
         device=values["device"],

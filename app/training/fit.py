@@ -50,7 +50,7 @@ LARGEST = 1e15  # of a number in a vector; an inner product of larger ones overf
 
 
 class Trainer:
-    """Layer-0 vectors of one graph with their optimiser; ``epoch`` moves them, ``embeddings`` shows them.
+    """Layer-0 vectors of one graph with their optimiser; ``epoch`` moves them, ``finish`` gives them.
 
     Of several ranks each has one of its own users and all items, and they do the same at the same time: a step takes
     2 K + 1 sums over the ranks of (I, D), and some of a few numbers.
@@ -199,22 +199,18 @@ class Trainer:
 
     @torch.no_grad()
     def vectors(self) -> Embeddings:
-        """Final vectors as they are now, to be scored, without what else a model has.  Raises as ``embeddings``."""
+        """Final vectors as they are now, to be scored, without what else a model has.  Raises as ``finish``."""
         u, vectors = self._graph.n_users, self._final(self._layer0).cpu().numpy()
         return Embeddings(vectors[:u], vectors[u:], initial_item=self._layer0[u:].cpu().numpy())
 
-    def embeddings(self) -> Embeddings:
-        """Vectors as they are now, of own users and all items.  Raises DivergedError if one gives no finite score."""
-        return self._embeddings(self.layer0())
-
-    def finish(self, layer0: Tensor | None = None) -> Embeddings:
-        """The same of a layer 0, by default the present one; the trainer cannot go on, but needs less memory."""
-        del self._adam
-        return self._embeddings(self._layer0 if layer0 is None else layer0)
-
     @torch.no_grad()
-    def _embeddings(self, layer0: Tensor) -> Embeddings:
-        u = self._graph.n_users
+    def finish(self, layer0: Tensor | None = None) -> Embeddings:
+        """The model of a layer 0, by default the present one, for own users and all items; the trainer cannot go on.
+
+        Raises DivergedError if a vector gives no finite score.
+        """
+        del self._adam  # twice layer 0
+        layer0, u = self._layer0 if layer0 is None else layer0, self._graph.n_users
         messages = self._propagate.messages(layer0)[u:].clone()  # of users they are not needed
         vectors = self._final(layer0)
         parts = {
@@ -352,8 +348,8 @@ def fit_part(
 
 def _whole(embeddings: Embeddings, ranks: Ranks) -> Embeddings:
     """With the vectors of all users, at the first rank."""
-    arrays = ranks.whole(embeddings_arrays(embeddings, ""))
-    return embeddings if arrays is None else embeddings_from(arrays, "") or embeddings
+    arrays = ranks.whole(embeddings_arrays(embeddings))
+    return embeddings if arrays is None else embeddings_from(arrays)
 
 
 def propagated(graph: BipartiteGraph, layer0: NDArray[np.float32], recipe: Recipe) -> Embeddings:

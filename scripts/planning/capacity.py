@@ -11,7 +11,7 @@ with what the model says of it.  To measure them anew, on a machine with nothing
   scripts/bench ranks 1000000 --batch 200000 --save scripts/planning/points.json
   scripts/bench ranks 1000000 --size 128 --layers 2 --save scripts/planning/points.json
   scripts/bench ranks 300000 --layers 1 --save scripts/planning/points.json
-  scripts/bench ranks --steps 4 10000000 --save scripts/planning/points.json
+  scripts/bench ranks --steps 4 --size 128 10000000 --save scripts/planning/points.json
 
 `h a run` counts steps only, 200 of them, not reading, the spectral start, filters, lists and publishing; `first` is the
 process that reads and divides everything.  What lies beyond the points is a calculation, not a measurement: that cores

@@ -84,7 +84,7 @@ def run_case(case: Case, ranks: Ranks) -> dict[str, Array]:
         moments = trainer.state().arrays["exp_avg"] if moments is None else moments
     assert moments is not None
     arrays = {"first_exp_avg": moments, "losses": np.array(losses), **trainer.state().arrays}
-    vectors = trainer.embeddings()
+    vectors = trainer.finish()
     return arrays | {"user_vectors": vectors.user_vectors, "item_vectors": vectors.item_vectors}
 
 

@@ -278,3 +278,23 @@ def test_a_finished_fit_is_not_done_again() -> None:
     equal(again, result)
     assert told == list(result.losses)
     assert kept.asked == 0
+
+
+def test_a_start_is_left_as_it_is_or_learned_in_place_to_the_same_bits() -> None:
+    graph = random_graph(weighted=True)
+    first, kept = start(graph), start(graph)
+    apart = fit(graph, first, SMALL).embeddings
+    np.testing.assert_array_equal(first, kept)
+    in_place = fit(graph, first, SMALL, in_place=True).embeddings
+    assert not np.array_equal(first, kept)
+    for name in ("user_vectors", "item_vectors", "initial_user", "initial_item", "item_messages"):
+        np.testing.assert_array_equal(getattr(apart, name), getattr(in_place, name))
+
+
+@pytest.mark.parametrize(
+    ("n_edges", "n_items", "size"), [(4_999_999, 20_000, 128), (5_000_000, 20_000, 64), (4_999_999, 5_000, 64)]
+)
+def test_vectors_are_longer_for_large_catalogues_but_not_for_millions_of_edges(
+    n_edges: int, n_items: int, size: int
+) -> None:
+    assert TrainingConfig().recipe(n_edges, n_items).embedding_size == size
