@@ -223,20 +223,18 @@ class _Search:
         ranking = sorted(range(len(scores)), key=lambda place: -scores[place])
         finalists = ranking[: 1 + max(0, min(FINALISTS - 1, int(room / full)))]
         at_length: dict[int, float] = {}
-        looked, self._best = self._best, None  # a look only ranks: the best of several short runs is often so by chance
+        self._best = None  # a look only ranks: the best of several short runs is often so by chance
         for count, place in enumerate(finalists):
             self._ahead = (len(finalists) - count + longer) * usual.epochs
-            # the first one matters more than the last minute
-            if not self._lasts_too_long(full + last if count else full):
+            if not count or not self._lasts_too_long(full + last):  # the first one matters more than the last minute
                 yield self._recipe(**looks[place])
                 at_length[place] = self._trials[-1].score
         room -= full * (len(finalists) - 1)
         times, self._ahead = LONGER / usual.embedding_size, usual.epochs
         fits_in = room > full * times + last * (times - 1) and not self._lasts_too_long(times * (full + last))
-        if at_length and longer and fits_in:
+        if longer and fits_in:
             best = max(at_length, key=lambda place: at_length[place])
             yield self._recipe(**looks[best] | {"embedding_size": LONGER})
-        self._best = self._best or looked
 
     def _first_looks(self) -> Iterator[dict[str, Any]]:
         if self._config.l2_weight is None:

@@ -1,3 +1,4 @@
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -32,7 +33,7 @@ def start(graph: BipartiteGraph, recipe: Recipe) -> NDArray[np.float32]:
     return start_vectors(graph, recipe, Features.none(), Features.none())
 
 
-def chosen(parts: Split, config: TrainingConfig, **remembered: object) -> Choice:
+def chosen(parts: Split, config: TrainingConfig, *, began: float | None = None, **remembered: object) -> Choice:
     forms = closed_forms(
         parts.train,
         lambda scores: evaluate(scores, parts),
@@ -40,7 +41,7 @@ def chosen(parts: Split, config: TrainingConfig, **remembered: object) -> Choice
         ease_l2=ease_weights(parts.train, config),
         rng=np.random.default_rng(0),
     )
-    return choose(parts, start, config, forms.filters, remembered=remembered or None)
+    return choose(parts, start, config, forms.filters, remembered=remembered or None, began=began)
 
 
 def test_several_recipes_are_tried_and_the_best_one_comes_back() -> None:
@@ -71,6 +72,15 @@ def test_the_notebooks_loss_keeps_within_the_budget() -> None:
     short = chosen(parts, replace(config, time_budget_seconds=7 * epoch / FITTING_SHARE)).trials[0].recipe
     assert replace(short, **NO_FILTER) == replace(recipe, epochs=3)
     assert replace(chosen(parts, config).trials[0].recipe, **NO_FILTER) == recipe
+
+
+def test_a_machine_too_slow_for_the_budget_still_makes_one_whole_fit() -> None:
+    """Else a budget would give a worse model than none."""
+    config = replace(CONFIG, epochs=100, time_budget_seconds=1000.0)
+    choice = chosen(parts_of(tastes()), config, began=time.perf_counter() - 1001.0)
+    look, whole = (trial.recipe.epochs for trial in choice.trials)
+    assert look < whole == 100
+    assert choice.best is choice.trials[1]
 
 
 def test_a_remembered_recipe_is_taken() -> None:
