@@ -40,7 +40,7 @@ class Live:
         self._db, self._cache, self._metrics = db, cache, metrics
         self._models = ModelStore(db)
         self.profiles = Profiles(UserStore(db), self)
-        self.records = CourseRecords(CourseStore(db))
+        self.records = CourseRecords(CourseStore(db), self)
         self._current: CurrentIndex | None = None
         self._beginning: CurrentIndex | None = None  # takes the place of ``_current`` when it is complete
         self._swapping: asyncio.Task[None] | None = None

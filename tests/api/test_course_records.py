@@ -34,7 +34,7 @@ def changed(course_id: str) -> CourseChanged:
 
 
 async def test_are_read_once_until_they_change(store: CourseStore) -> None:
-    records = CourseRecords(store)
+    records = CourseRecords(store, Here())
     assert await titles(records, "c0", "c1", "none") == {"c0": "Course 0", "c1": "Course 1"}
     await store.put_many([Course(course_id=f"c{i}", title="New") for i in range(4)])
     assert await titles(records, "c0", "c2") == {"c0": "Course 0", "c2": "New"}  # nobody has told of it
@@ -46,11 +46,18 @@ async def test_are_read_once_until_they_change(store: CourseStore) -> None:
 
 async def test_those_asked_last_are_kept_up_to_a_size(store: CourseStore) -> None:
     one = len(orjson.dumps((await store.records(["c0"], without={"features"}))["c0"]))
-    records = CourseRecords(store, kept_bytes=2 * one)
+    records = CourseRecords(store, Here(), kept_bytes=2 * one)
     await titles(records, "c0", "c1")
     await titles(records, "c0", "c2")
     await store.put_many([Course(course_id=f"c{i}", title="Another") for i in range(4)])
     assert await titles(records, "c0", "c1", "c2") == {"c0": "Course 0", "c1": "Another", "c2": "Course 2"}
+
+
+class Here:
+    """A database that is there."""
+
+    def database_gone(self) -> bool:
+        return False
 
 
 class SlowStore(CourseStore):
@@ -69,7 +76,7 @@ class SlowStore(CourseStore):
 
 async def test_what_changes_while_it_is_read_is_not_kept(store: CourseStore, database: Database) -> None:
     slow = SlowStore(database)
-    records = CourseRecords(slow)
+    records = CourseRecords(slow, Here())
     reading = asyncio.create_task(titles(records, "c0"))
     await slow.read.wait()
     await store.put_many([Course(course_id="c0", title="New")])

@@ -1,0 +1,58 @@
+"""Whether the database answers, asked again and again by a thread of its own.
+
+Neither calls that take long, nor threads of the driver that all wait, nor an event loop that is busy can make a
+database look gone that is there.
+"""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pymongo import MongoClient
+from pymongo.errors import PyMongoError
+
+from app.store.client import Document, client_options
+
+BEAT_SECONDS = 0.25
+PATIENCE = 0.6  # of the time in which a call must be answered: the rest is for noticing it and saying so
+
+
+class Pulse:
+    """When the database last answered."""
+
+    def __init__(self, timeout_seconds: float) -> None:
+        self._patience_seconds = PATIENCE * timeout_seconds
+        self._heard = time.monotonic()
+        self._stop = threading.Event()
+
+    def is_silent(self) -> bool:
+        """Whether it has not answered for so long that callers must be told."""
+        return time.monotonic() - self._heard > self._patience_seconds
+
+    def stop(self) -> None:
+        """Ask no more."""
+        self._stop.set()
+
+    def beat(self, uri: str) -> None:
+        """Ask until stopped; blocks."""
+        patience_ms = int(self._patience_seconds * 1000)
+        options = client_options(self._patience_seconds, "coursegraph-pulse") | {"socketTimeoutMS": patience_ms}
+        with MongoClient[Document](uri, **options) as client:
+            while not self._stop.wait(BEAT_SECONDS):
+                try:
+                    client.admin.command("ping")
+                except PyMongoError:
+                    continue  # silence says it
+                self._heard = time.monotonic()
+
+
+@contextmanager
+def feel_pulse(uri: str, timeout_seconds: float) -> Iterator[Pulse]:
+    """The pulse of a database while the block runs; the thread ends with its last question, which nobody waits for."""
+    pulse = Pulse(timeout_seconds)
+    threading.Thread(target=pulse.beat, args=(uri,), name="pulse", daemon=True).start()
+    try:
+        yield pulse
+    finally:
+        pulse.stop()
