@@ -28,6 +28,7 @@
     │   ├── KeyReusedError          422 idempotency_key_reused
     │   ├── TooManyRequestsError    429 too_many_requests, with Retry-After
     │   └── UnavailableError        503 unavailable, with Retry-After
+    │       └── DatabaseGoneError
     ├── KeysNeededError             the service would be open to others than this machine
     ├── UnknownKeyError             a key to rotate or revoke is not there
     ├── SettingError                a setting has a value that it cannot have
@@ -341,6 +342,16 @@ class UnavailableError(HttpError):
     def headers(self) -> Mapping[str, str]:
         """When to try again."""
         return {"Retry-After": str(self.retry_after_seconds)}
+
+
+class DatabaseGoneError(UnavailableError):
+    """The database does not answer; nobody can tell what became of a write that was under way."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the database does not answer; nothing accepted before is lost, "
+            "and what this call writes may be stored or not: send it again"
+        )
 
 
 class KeysNeededError(CourseGraphError):

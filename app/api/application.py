@@ -47,6 +47,7 @@ from app.store.courses import CourseStore
 from app.store.given_answers import GivenAnswerStore
 from app.store.interactions import InteractionStore
 from app.store.models import ModelStore
+from app.store.pulse import feel_pulse
 from app.store.rejected import RejectedStore
 from app.store.runs import RunStore
 from app.store.users import UserStore
@@ -129,14 +130,15 @@ def _lifespan(
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[dict[str, Any]]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
-        async with open_database(
-            uri,
-            settings.mongodb_database,
-            timeout_seconds=settings.database_timeout_seconds,
-            app_name="coursegraph-api",
-        ) as db:
+        timeout_seconds = settings.database_timeout_seconds
+        async with (
+            open_database(
+                uri, settings.mongodb_database, timeout_seconds=timeout_seconds, app_name="coursegraph-api"
+            ) as db,
+            feel_pulse(uri, timeout_seconds) as pulse,
+        ):
             uncounted = [name for name, weight in settings.interaction_weights.items() if weight <= 0]
-            live = Live(db, settings.cache_dir, metrics, timeout_seconds=settings.database_timeout_seconds)
+            live = Live(db, settings.cache_dir, metrics, pulse)
             takers = Takers(InteractionStore(db), uncounted, settings.popular_half_life_days)
             recommender = Recommender(live, InteractionStore(db), UserStore(db), takers)
             shown = Shown(ModelStore(db))

@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from app.api.gorse.answers import error_text, is_gorse
-from app.errors import HttpError, InvalidValueError, MalformedBodyError, NotFoundError, UnavailableError
+from app.errors import DatabaseGoneError, HttpError, InvalidValueError, MalformedBodyError, NotFoundError
 from app.schemas.problems import MEDIA_TYPE, problem
 from app.store.client import UNAVAILABLE_ERRORS
 from app.telemetry.logging import request_id
@@ -64,7 +64,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 async def _database_error(request: Request, error: Exception) -> Response:
     logger.warning("MongoDB does not answer: %s", str(error).partition(", Timeout:")[0])
-    return problem_response(request, UnavailableError("the database does not answer; nothing accepted before is lost"))
+    return problem_response(request, DatabaseGoneError())
 
 
 async def _framework_error(request: Request, error: Exception) -> Response:

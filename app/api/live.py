@@ -20,6 +20,7 @@ from app.store.changes import follow
 from app.store.client import UNAVAILABLE_ERRORS, Database, cluster_time, prepare_database
 from app.store.courses import CourseStore
 from app.store.models import ModelStore
+from app.store.pulse import Pulse
 from app.store.users import UserStore
 from app.telemetry.metrics import Metrics
 
@@ -36,8 +37,8 @@ KINDS = (*USER_KINDS, CourseChanged, CurrentModelChanged)
 class Live:
     """The current model and catalogue, and how well they are kept up; ``run`` does the keeping."""
 
-    def __init__(self, db: Database, cache: Path, metrics: Metrics, *, timeout_seconds: float = 2.0) -> None:
-        self._db, self._cache, self._metrics = db, cache, metrics
+    def __init__(self, db: Database, cache: Path, metrics: Metrics, pulse: Pulse) -> None:
+        self._db, self._cache, self._metrics, self._pulse = db, cache, metrics, pulse
         self._models = ModelStore(db)
         self.profiles = Profiles(UserStore(db), self)
         self.records = CourseRecords(CourseStore(db), self)
@@ -49,8 +50,6 @@ class Live:
         self._problem: str | None = "starting"
         self.stopping = False  # soon there will be nobody here to ask
         self._heard = time.monotonic()
-        self._polled: float | None = None  # when the stream last answered; None: it is not followed
-        self._silence_seconds = 0.6 * timeout_seconds  # an idle stream answers every half second
         self.changed_at: float | None = None  # when data was last heard to have changed, seconds since 1970
         self.ready = asyncio.Event()
         self.settled = asyncio.Event()  # ready, or it is known why not
@@ -85,9 +84,8 @@ class Live:
         }
 
     def database_gone(self) -> bool:
-        """Whether the database is known not to answer; noticed before ``timeout_seconds`` are over."""
-        silent = self._polled is not None and time.monotonic() - self._polled > self._silence_seconds
-        return silent or self._problem is not None
+        """Whether the database is known not to answer."""
+        return self._problem is not None or self._pulse.is_silent()
 
     def _overlay_users(self) -> float:
         model = None if self._current is None else self._current.model
@@ -134,13 +132,9 @@ class Live:
             self._current = current
         finally:
             self._beginning = None
-        try:
-            async with contextlib.aclosing(follow(self._db, position, kinds=KINDS)) as batches:
-                async for batch in batches:
-                    self._polled = time.monotonic()
-                    await self._take(batch, current)
-        finally:
-            self._polled = None
+        async with contextlib.aclosing(follow(self._db, position, kinds=KINDS)) as batches:
+            async for batch in batches:
+                await self._take(batch, current)
 
     async def _take(self, batch: ChangeBatch, current: CurrentIndex) -> None:
         if not batch.connected:

@@ -79,12 +79,18 @@ class Route(APIRoute):
         async def handle(request: Request) -> Response:
             if request.scope["query_string"]:
                 refuse_unknown(request.query_params, known)
-            return await unless_gone(checked(request), request.scope["state"]["services"].live)
-
-        async def checked(request: Request) -> Response:
             return await inner(await with_parsed_body(request) if takes_body else request)
 
-        return handle
+        return guarded(handle)
+
+
+def guarded(handler: Handler) -> Handler:
+    """The handler, given up with UnavailableError when the database is gone."""
+
+    async def handle(request: Request) -> Response:
+        return await unless_gone(handler(request), request.scope["state"]["services"].live)
+
+    return handle
 
 
 def refuse_unknown(given: Mapping[str, str], known: tuple[str, ...]) -> None:

@@ -6,8 +6,8 @@ database look gone that is there.
 
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
@@ -47,8 +47,8 @@ class Pulse:
                 self._heard = time.monotonic()
 
 
-@contextmanager
-def feel_pulse(uri: str, timeout_seconds: float) -> Iterator[Pulse]:
+@asynccontextmanager
+async def feel_pulse(uri: str, timeout_seconds: float) -> AsyncIterator[Pulse]:
     """The pulse of a database while the block runs; the thread ends with its last question, which nobody waits for."""
     pulse = Pulse(timeout_seconds)
     threading.Thread(target=pulse.beat, args=(uri,), name="pulse", daemon=True).start()

@@ -9,6 +9,7 @@ from app.api.access import authorised
 from app.api.dependencies import get_services
 from app.api.gorse.answers import ok
 from app.api.gorse.queries import GorseListOptions, GorseRecommendOptions
+from app.api.outage import unless_gone
 from app.api.recommender import Answer
 from app.domain.api_keys import KeyScope
 from app.schemas.interactions import Interaction
@@ -39,7 +40,7 @@ def pairs_response(pairs: Iterable[tuple[str, float]]) -> Response:
 async def write_back(request: Request, user_id: str, answer: Answer, options: GorseRecommendOptions) -> None:
     """Note what a user is shown as feedback, if asked; of somebody unknown nothing is noted.
 
-    Raises KeyScopeError: a key that only asks cannot write in this way either.
+    Raises KeyScopeError, as a key that only asks cannot write in this way either; UnavailableError.
     """
     listed = answer.ranked.items[: options.n]
     if options.write_back_type is None:
@@ -51,4 +52,5 @@ async def write_back(request: Request, user_id: str, answer: Answer, options: Go
         Interaction(user_id=user_id, course_id=item.course_id, type=options.write_back_type, timestamp=when)
         for item in listed
     ]
-    await get_services(request).interactions.write(rows, auto_create=False)
+    services = get_services(request)
+    await unless_gone(services.interactions.write(rows, auto_create=False), services.live)

@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from app.api.gate import GIVEN
 from app.api.gorse.answers import PREFIX, TAG
 from app.api.gorse.queries import GorseListOptions, read_list_query
-from app.api.routing import Handler, Route
+from app.api.routing import Handler, Route, guarded
 from app.errors import ElsewhereError, KeyMissingError, KeyRefusedError
 from app.schemas.fields import Id
 
@@ -39,7 +39,7 @@ class GorseRoute(Route):
 
     def get_route_handler(self) -> Handler:
         """FastAPI's handler without our checks: parameters that are not known are passed over."""
-        return APIRoute.get_route_handler(self)
+        return guarded(APIRoute.get_route_handler(self))
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer those who may ask.

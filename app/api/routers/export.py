@@ -9,6 +9,7 @@ from starlette.responses import StreamingResponse
 
 from app.api.access import READ
 from app.api.dependencies import AllServices
+from app.api.outage import parts_unless_gone
 from app.api.routing import Route, counted
 from app.schemas.problems import problem_responses
 
@@ -42,7 +43,8 @@ async def export_rows(
         "interactions": services.interactions.store,
     }
     await stores[kind].count()  # a database that is away is a 503, not half an answer
-    return StreamingResponse(_lines(stores[kind].stream()), media_type="application/x-ndjson")
+    lines = parts_unless_gone(_lines(stores[kind].stream()), services.live)
+    return StreamingResponse(lines, media_type="application/x-ndjson")
 
 
 async def _lines(rows: AsyncIterator[BaseModel]) -> AsyncIterator[str]:
