@@ -78,7 +78,7 @@ class Live:
         """Named checks of readiness: ``ok`` or what is wrong."""
         lag = self.lag_seconds()
         return {
-            "database": self._problem or "ok",
+            "database": self._problem or ("MongoDB does not answer" if self._pulse.is_silent() else "ok"),
             "change_stream": "ok" if lag < SILENCE_SECONDS else f"{lag:.0f} s behind what other processes wrote",
             "model": self._model_problem or "ok",
         }

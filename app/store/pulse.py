@@ -15,6 +15,7 @@ from pymongo.errors import PyMongoError
 from app.store.client import Document, client_options
 
 BEAT_SECONDS = 0.25
+LOOK_MS = 500  # between two looks whether a server that was gone is back, the least that the driver takes
 PATIENCE = 0.6  # of the time in which a call must be answered: the rest is for noticing it and saying so
 
 
@@ -37,7 +38,8 @@ class Pulse:
     def beat(self, uri: str) -> None:
         """Ask until stopped; blocks."""
         patience_ms = int(self._patience_seconds * 1000)
-        options = client_options(self._patience_seconds, "coursegraph-pulse") | {"socketTimeoutMS": patience_ms}
+        options = client_options(self._patience_seconds, "coursegraph-pulse")
+        options |= {"socketTimeoutMS": patience_ms, "heartbeatFrequencyMS": LOOK_MS}
         with MongoClient[Document](uri, **options) as client:
             while not self._stop.wait(BEAT_SECONDS):
                 try:

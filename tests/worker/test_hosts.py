@@ -162,8 +162,7 @@ async def test_packets_that_vanish_hang_no_call_and_all_heals(world: World, clie
     codes = {code for _, code, _ in answers}
     assert codes <= {200, 404, 503}
     assert 503 in codes
-    slow = [answer for answer in answers if answer[2] > 4]  # 2 and what a busy machine adds; the driver alone takes 6
-    assert not slow
+    assert not [answer for answer in answers if answer[2] > 2]  # the setting's default, of which 1.4 are meant
     await eventually(lambda: status(client, "/health/ready", 200), 30)
     assert (await client.post("/interactions", json=ROW)).status_code == 200
 
