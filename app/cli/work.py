@@ -13,6 +13,7 @@ from app.telemetry.metrics import WorkerMetrics
 from app.telemetry.traces import Traces
 
 ALIVE_SECONDS = 5.0  # between two touches of the file that a health check looks at
+STILL_SECONDS = 60.0  # of an event loop that does nothing: four times a lease, so that nobody counts on the process
 
 
 @click.command("work")
@@ -44,7 +45,7 @@ def work_command(alive_file: Path | None, metrics_port: int | None, metrics_host
 
 
 async def _work(settings: Settings, alive_file: Path | None, metrics: WorkerMetrics, traces: Traces) -> None:
-    alive = None if alive_file is None else asyncio.create_task(_touch(alive_file))
+    living = asyncio.create_task(_live(alive_file))
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -59,12 +60,18 @@ async def _work(settings: Settings, alive_file: Path | None, metrics: WorkerMetr
     from app.worker.loop import run_worker  # noqa: PLC0415 - brings torch: seconds in which a signal may come
 
     await run_worker(settings, stop=stop, metrics=metrics, traces=traces)
-    if alive is not None:
-        alive.cancel()
+    living.cancel()
+    signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-async def _touch(file: Path) -> None:
-    """The event loop itself does it: a worker that hangs, or waits for a thread in it, is not alive."""
+async def _live(file: Path | None) -> None:
+    """The event loop itself does it: a worker that hangs, or waits for a thread in it, is not alive.
+
+    Then the kernel ends it by SIGALRM, so that whoever started it starts it again and its run is taken over.  With too
+    little memory the interpreter may wait for ever for a thread that died before it began; the alarm needs neither.
+    """
     while True:
-        file.touch()  # noqa: ASYNC240 - microseconds, and meant to stand still when the disk does
+        signal.setitimer(signal.ITIMER_REAL, STILL_SECONDS)
+        if file is not None:
+            file.touch()  # noqa: ASYNC240 - microseconds, and meant to stand still when the disk does
         await asyncio.sleep(ALIVE_SECONDS)

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,14 +28,16 @@ EPOCHS = 300
 
 
 @contextmanager
-def worker_process(uri: str, name: str, folder: Path, **settings: str) -> Iterator[subprocess.Popen[bytes]]:
+def worker_process(
+    uri: str, name: str, folder: Path, *, command: Sequence[str] = ("-m", "app", "work"), **settings: str
+) -> Iterator[subprocess.Popen[bytes]]:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("COURSEGRAPH_")}
     environment |= {"MONGODB_URI": uri, "MONGODB_DATABASE": name, "COURSEGRAPH_CACHE_DIR": str(folder)}
     own = {"lease_seconds": "1", "auto_train": "false", "epochs": str(EPOCHS), "embedding_size": "16", "device": "cpu"}
     own |= {"search_every": "1"}
     environment |= {f"COURSEGRAPH_{key.upper()}": value for key, value in (own | settings).items()}
     with (folder / "log").open("a") as log:
-        process = subprocess.Popen([sys.executable, "-m", "app", "work"], env=environment, stderr=log)
+        process = subprocess.Popen([sys.executable, *command], env=environment, stderr=log)
         try:
             yield process
         finally:

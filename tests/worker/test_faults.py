@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import resource
+import signal
 import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -200,3 +201,29 @@ async def test_a_worker_without_memory_fails_its_run_and_the_old_model_stays(
     assert await ModelStore(known).current() == current
     assert (await client.get("/recommendations/u001")).status_code == 200
     assert worker.poll() is None, "the worker itself lives on"
+
+
+WITHOUT_THREADS = """
+import threading
+import app.cli.work as work
+from app.cli import main
+work.STILL_SECONDS, work.ALIVE_SECONDS = 2.0, 0.2
+begin = threading.Thread.start
+def start(thread):
+    if thread.name.startswith("asyncio_"):
+        threading.Event().wait()  # as the interpreter does when a thread dies before it has begun
+    begin(thread)
+threading.Thread.start = start
+main()
+"""
+
+
+async def test_a_worker_that_stands_still_ends_and_its_run_is_taken_over(
+    database: Database, mongodb_uri: str, database_name: str, tmp_path: Path
+) -> None:
+    await load_tastes(database)
+    await RunStore(database).request("request", {})
+    with worker_process(mongodb_uri, database_name, tmp_path, command=["-c", WITHOUT_THREADS, "work"]) as worker:
+        await eventually(lambda: worker.poll() is not None, 60)
+        assert worker.returncode == -signal.SIGALRM, (tmp_path / "log").read_text()
+    assert await RunStore(database).take_over_orphans(fence=2, detail="it died") == 1
