@@ -25,7 +25,7 @@ from app.store.client import Database
 from app.store.courses import CourseStore
 from app.store.interactions import InteractionStore
 from scripts.faults.proxy import Proxy
-from tests.support.namespaces import Machine, machine, needs_namespaces
+from tests.support.namespaces import OUTSIDE, Hosts, needs_namespaces
 from tests.support.published import publish_model
 
 pytestmark = [
@@ -43,9 +43,12 @@ EVERYWHERE_SECONDS = 1.0
 class Replica:
     """An API process on a machine."""
 
-    def __init__(self, where: Machine, database_port: int, environment: dict[str, str]) -> None:
-        uri = f"mongodb://{where.here}:{database_port}/?directConnection=true"
-        self.where, self.url = where, f"http://{where.address}:{PORT}"
+    def __init__(self, hosts: Hosts, name: str, database_port: int, environment: dict[str, str]) -> None:
+        uri = f"mongodb://{hosts.address(OUTSIDE, name)}:{database_port}/?directConnection=true"
+        self.address = hosts.address(name, OUTSIDE)
+        self.url = f"http://{self.address}:{PORT}"
+        serve = [sys.executable, "-m", "app", "serve", "--host", "0.0.0.0", "--port", str(PORT)]
+        self._command = hosts.command(name, serve)
         self._environment = environment | {"MONGODB_URI": uri}
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -56,8 +59,7 @@ class Replica:
 
     def begin(self) -> None:
         """Start it, and do not wait."""
-        command = self.where.command(sys.executable, "-m", "app", "serve", "--host", "0.0.0.0", "--port", str(PORT))
-        self._process = subprocess.Popen(command, env=self._environment, stderr=subprocess.DEVNULL)
+        self._process = subprocess.Popen(self._command, env=self._environment, stderr=subprocess.DEVNULL)
 
     def wait(self) -> None:
         """Until it is ready."""
@@ -135,7 +137,7 @@ def proxy(replicas: list[Replica], folder: Path) -> Iterator[str]:
     """The proxy, with these machines instead of what Docker's name server knows."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    servers = "\n".join(f"  server api{n} {each.where.address}:{PORT}" for n, each in enumerate(replicas))
+    servers = "\n".join(f"  server api{n} {each.address}:{PORT}" for n, each in enumerate(replicas))
     text, n_templates = re.subn(r"^  server-template .*$", servers, CONFIG.read_text(), flags=re.MULTILINE)
     assert n_templates == 1
     path = folder / "haproxy.cfg"
@@ -181,12 +183,12 @@ async def test_killing_draining_and_adding_under_load_nobody_notices(
     own |= {"MONGODB_DATABASE": database.name, "COURSEGRAPH_ADMIN_KEY": KEY, "COURSEGRAPH_DRAIN_SECONDS": "2"}
     database_port = parse_uri(mongodb_uri)["nodelist"][0][1]
     with contextlib.ExitStack() as stack:
-        replicas = []
-        for number in range(3):
-            where = stack.enter_context(machine())
-            door = Proxy(database_port, host=where.here)
-            cache = {"COURSEGRAPH_CACHE_DIR": str(tmp_path / f"cache{number}")}
-            replicas.append(Replica(where, door.port, own | cache))
+        names = ["api0", "api1", "api2"]
+        hosts, replicas = stack.enter_context(Hosts([(name, OUTSIDE) for name in names])), []
+        for name in names:
+            door = Proxy(database_port, host=hosts.address(OUTSIDE, name))
+            cache = {"COURSEGRAPH_CACHE_DIR": str(tmp_path / f"cache-{name}")}
+            replicas.append(Replica(hosts, name, door.port, own | cache))
             stack.callback(replicas[-1].close)
         killed, drained, added = replicas
         killed.begin()

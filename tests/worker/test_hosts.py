@@ -22,10 +22,10 @@ from pymongo.errors import PyMongoError
 
 from app.leash import leashed
 from app.store.embedded import EmbeddedMongod
-from scripts.faults.hosts import OUTSIDE, Hosts, may_make_hosts
+from tests.support.namespaces import OUTSIDE, Hosts, needs_namespaces
 from tests.support.processes import eventually
 
-pytestmark = pytest.mark.skipif(not may_make_hosts(), reason="needs root and network namespaces")
+pytestmark = needs_namespaces
 slow = pytest.mark.skipif(not os.environ.get("SLOW_TESTS"), reason="takes a minute: set SLOW_TESTS=1")
 KEY = "a key of forty characters for this test"
 PORT = 27017
