@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import Depends, Path, Query, Request
+from fastapi import Depends, Path, Query, Request, Response
 
 from app.api import batches
 from app.api.gate import Gate
 from app.api.live import Live
+from app.api.once import IdempotencyKey, once
 from app.api.overview import Overview
 from app.api.pictures import PictureService
 from app.api.recommender import Answer, Recommender
@@ -136,12 +137,41 @@ Pictures = Annotated[PictureService, Depends(pictures_of)]
 Access = Annotated[Gate, Depends(gate_of)]
 Serving = Annotated[Live, Depends(live_of)]
 
-Answers = Annotated[GivenAnswerStore, Depends(answers_of)]
-
 Limit = Annotated[int, Query(ge=1, le=1000, description="Most rows in the page")]
 After = Annotated[str | None, Depends(after_of)]
-OnError = Annotated[batches.OnError, Query(description="`abort`: write nothing if any row is bad")]
-DryRun = Annotated[bool, Query(description="Check the rows and write nothing")]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchCall:
+    """A batch of rows that somebody sends."""
+
+    request: Request
+    answers: GivenAnswerStore
+    key: str | None
+    on_error: batches.OnError
+    dry_run: bool
+
+    async def take(self, kind: batches.BatchKind) -> Response:
+        """Its report, or that of the time before.  Raises what ``once`` and ``take_batch`` raise."""
+
+        async def take(asked: Request) -> Response:
+            return await batches.take_batch(asked, kind, on_error=self.on_error, dry_run=self.dry_run)
+
+        return await once(self.request, self.key, self.answers, take)
+
+
+async def batch_of(
+    request: Request,
+    answers: Annotated[GivenAnswerStore, Depends(answers_of)],
+    on_error: Annotated[batches.OnError, Query(description="`abort`: write nothing if any row is bad")] = "skip",
+    dry_run: Annotated[bool, Query(description="Check the rows and write nothing")] = False,
+    key: IdempotencyKey = None,
+) -> BatchCall:
+    """The batch with what is asked of it."""
+    return BatchCall(request, answers, key, on_error, dry_run)
+
+
+Batch = Annotated[BatchCall, Depends(batch_of)]
 UserId = Annotated[Id, Path(description="Id of a user", examples=["ada"])]
 CourseId = Annotated[Id, Path(description="Id of a course", examples=["python"])]
 RunId = Annotated[str, Path(description="Id of a training run", examples=["r-000001"])]

@@ -2,12 +2,10 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Request, Response
+from fastapi import APIRouter, Body, Response
 
 from app.api.access import READ, WRITE
-from app.api.batches import take_batch
-from app.api.dependencies import After, Answers, CourseId, Courses, DryRun, Limit, OnError
-from app.api.once import IdempotencyKey, once
+from app.api.dependencies import After, Batch, CourseId, Courses, Limit
 from app.api.openapi import batch_body
 from app.api.routing import Route
 from app.errors import InvalidValueError
@@ -29,20 +27,9 @@ ROWS = batch_body(Course, {"course_id": "python", "title": "Python Programming",
     responses=problem_responses(400, 409, 413, 415),
     openapi_extra=WRITE | ROWS,
 )
-async def write_courses(  # noqa: PLR0917 - the framework calls it by name
-    request: Request,
-    courses: Courses,
-    answers: Answers,
-    on_error: OnError = "skip",
-    dry_run: DryRun = False,
-    key: IdempotencyKey = None,
-) -> Response:
+async def write_courses(batch: Batch, courses: Courses) -> Response:
     """A JSON array of up to 10,000 courses, or NDJSON of any length; every row that is not written is named."""
-
-    async def take(asked: Request) -> Response:
-        return await take_batch(asked, courses.batch, on_error=on_error, dry_run=dry_run)
-
-    return await once(request, key, answers, take)
+    return await batch.take(courses.batch)
 
 
 @router.get("", operation_id="list_courses", summary="List courses", responses=problem_responses(), openapi_extra=READ)

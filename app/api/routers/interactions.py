@@ -2,26 +2,22 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel
 
 from app.api.access import READ, WRITE
-from app.api.batches import take_batch
 from app.api.dependencies import (
     After,
-    Answers,
-    DryRun,
+    Batch,
     Interactions,
     Limit,
     OfCourse,
     OfType,
     OfUser,
-    OnError,
     StoredInteractions,
     ThisCourse,
     ThisUser,
 )
-from app.api.once import IdempotencyKey, once
 from app.api.openapi import batch_body
 from app.api.routing import Route
 from app.schemas.interactions import Interaction, StoredInteraction
@@ -47,26 +43,17 @@ class RemovedCount(BaseModel):
     responses=problem_responses(400, 404, 409, 413, 415),
     openapi_extra=WRITE | ROWS,
 )
-async def write_interactions(  # noqa: PLR0917 - the framework calls it by name
-    request: Request,
+async def write_interactions(
+    batch: Batch,
     interactions: Interactions,
-    answers: Answers,
-    on_error: OnError = "skip",
-    dry_run: DryRun = False,
     auto_create: Annotated[bool, Query(description="Create unknown users and courses as bare records")] = True,
-    key: IdempotencyKey = None,
 ) -> Response:
     """One object, a JSON array of up to 10,000, or NDJSON of any length.
 
     The key is (user_id, course_id, type): sending it again is an update, and an older timestamp never overwrites a
     newer one.
     """
-    kind = interactions.batch(auto_create=auto_create)
-
-    async def take(asked: Request) -> Response:
-        return await take_batch(asked, kind, on_error=on_error, dry_run=dry_run)
-
-    return await once(request, key, answers, take)
+    return await batch.take(interactions.batch(auto_create=auto_create))
 
 
 @router.get(

@@ -2,12 +2,10 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Request, Response
+from fastapi import APIRouter, Body, Response
 
 from app.api.access import READ, WRITE
-from app.api.batches import take_batch
-from app.api.dependencies import After, Answers, DryRun, Limit, OnError, StoredInteractions, UserId, Users
-from app.api.once import IdempotencyKey, once
+from app.api.dependencies import After, Batch, Limit, StoredInteractions, UserId, Users
 from app.api.openapi import batch_body
 from app.api.routing import Route
 from app.errors import InvalidValueError, UnknownUserError
@@ -30,20 +28,9 @@ ROWS = batch_body(User, {"user_id": "ada", "interests": {"statistics": 1.0}}, {"
     responses=problem_responses(400, 409, 413, 415),
     openapi_extra=WRITE | ROWS,
 )
-async def write_users(  # noqa: PLR0917 - the framework calls it by name
-    request: Request,
-    users: Users,
-    answers: Answers,
-    on_error: OnError = "skip",
-    dry_run: DryRun = False,
-    key: IdempotencyKey = None,
-) -> Response:
+async def write_users(batch: Batch, users: Users) -> Response:
     """A JSON array of up to 10,000 users, or NDJSON of any length; every row that is not written is named."""
-
-    async def take(asked: Request) -> Response:
-        return await take_batch(asked, users.batch, on_error=on_error, dry_run=dry_run)
-
-    return await once(request, key, answers, take)
+    return await batch.take(users.batch)
 
 
 @router.get("", operation_id="list_users", summary="List users", responses=problem_responses(), openapi_extra=READ)
