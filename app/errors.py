@@ -497,6 +497,7 @@ class InvalidFeaturesError(TrainingError):
     slug = "invalid_features"
 
     def __init__(self, kind: str, record_id: str, problem: str) -> None:
+        self.kind, self.record_id, self.problem = kind, record_id, problem
         super().__init__(f"the features of {kind} {record_id!r} {problem}")
 
 

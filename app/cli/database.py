@@ -20,12 +20,8 @@ def database_uri(settings: Settings, data_dir: Path | None) -> Iterator[str]:
     inside when the server is down.
     """
     with contextlib.ExitStack() as stack:
-        if settings.mongodb_uri is not None:
-            uri = settings.mongodb_uri
-        elif data_dir is None:
-            raise SettingError("MONGODB_URI", None, "the address of a MongoDB replica set, or the option --data-dir")
-        elif _is_open(data_dir):
-            uri = EmbeddedMongod(data_dir).uri
+        if settings.mongodb_uri is not None or data_dir is None or _is_open(data_dir):
+            uri = open_database_uri(settings, data_dir)
         else:
             mongod = EmbeddedMongod(data_dir)
             stack.callback(mongod.stop)
@@ -35,6 +31,15 @@ def database_uri(settings: Settings, data_dir: Path | None) -> Iterator[str]:
         except UNAVAILABLE_ERRORS as error:
             reason = str(error).partition(", Timeout:")[0]  # what follows is the driver's view of the servers
             raise UnavailableError(f"MongoDB does not answer: {reason}") from error
+
+
+def open_database_uri(settings: Settings, data_dir: Path | None) -> str:
+    """The same of a database that another process of this command has opened.  Raises SettingError."""
+    if settings.mongodb_uri is not None:
+        return settings.mongodb_uri
+    if data_dir is None:
+        raise SettingError("MONGODB_URI", None, "the address of a MongoDB replica set, or the option --data-dir")
+    return EmbeddedMongod(data_dir).uri
 
 
 def _is_open(data_dir: Path) -> bool:

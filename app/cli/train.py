@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from app.cli.database import database_uri
+from app.cli.database import database_uri, open_database_uri
 from app.errors import RunInProgressError
 from app.schemas.training import Run
 from app.settings import Settings, load_settings
@@ -20,6 +20,7 @@ from app.training.distributed.launch import follow, torchrun_ranks, under_torchr
 from app.training.ranks import Ranks
 from app.worker.cycle import Cycle
 from app.worker.loop import first_of, holder_name, recipe_from
+from app.worker.reading import reader
 
 POLL_SECONDS = 0.25  # between two moves of the bar
 
@@ -43,7 +44,7 @@ def train_command(data_dir: Path | None, ranks: int | None) -> None:
     if under_torchrun(os.environ):
         with torchrun_ranks(os.environ, settings.rank_timeout_seconds) as group:
             if group.rank:
-                follow(group)
+                follow(group, reader(lambda: open_database_uri(settings, data_dir)))
                 return
             run = _run(settings, data_dir, group)
     else:

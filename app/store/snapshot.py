@@ -5,9 +5,11 @@ numpy as they come, so that only one batch of documents is in memory; times come
 which cost half of what zoned ones do.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import islice
+from itertools import islice, pairwise
 from operator import itemgetter
 
 import numpy as np
@@ -24,7 +26,7 @@ from app.domain.courses import CourseFacts
 from app.domain.interactions import Features, Snapshot
 from app.domain.vocabulary import Vocabulary
 from app.domain.words import TEXT_CHARACTERS, Words, words_of_courses, words_of_users
-from app.errors import InvalidFeaturesError
+from app.errors import CancelledError, InvalidFeaturesError
 from app.store.client import Document, client_options, from_timestamp
 from app.store.courses import FACTS, course_facts
 from app.store.keys import SEPARATOR
@@ -36,53 +38,153 @@ TIMEOUT_SECONDS = 30.0  # for a server to be there; an election takes about 12
 EPOCH = datetime(1970, 1, 1)  # the driver is told to give UTC times without a zone
 MILLISECOND = timedelta(milliseconds=1)
 
+SAMPLES = 1_000  # interactions for each boundary between ranges: those then differ by a few percent
+
 Columns = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.uint8], NDArray[np.int64]]
 
 
+@dataclass(frozen=True, slots=True)
+class UserRange:
+    """Users by id: from ``low`` on and before ``high``; None: no end.
+
+    The key of an interaction begins with its user and a character that no id holds and that is less than any of those
+    that one does: so the range of keys is that of the users.
+    """
+
+    low: str | None = None
+    high: str | None = None
+
+    def query(self) -> Document:
+        """Of the documents of ``users`` and ``interactions`` that are of these users."""
+        ends = {"$gte": self.low, "$lt": self.high}
+        bounds = {operator: id_ for operator, id_ in ends.items() if id_ is not None}
+        return {"_id": bounds} if bounds else {}
+
+
+@dataclass(frozen=True, slots=True)
+class UserColumns:
+    """Users in id order, with their interactions.
+
+    edge_counts: (U,) int64, interactions of each.  item_rows, type_codes, timestamps: (E,), see ``Snapshot``.
+    """
+
+    ids: Sequence[str]
+    features: Features
+    edge_counts: NDArray[np.int64]
+    item_rows: NDArray[np.int32]
+    type_codes: NDArray[np.uint8]
+    timestamps: NDArray[np.int64]
+    types: tuple[str, ...]
+
+
+ReadUsers = Callable[[UserRange], UserColumns]
+Gather = Callable[[Sequence[UserRange], Sequence[str], ReadUsers], UserColumns]
+"""Ranges, ids of all courses, and what reads one range -> columns of all, read by whoever helps."""
+
+
 def read_snapshot(
-    uri: str, database_name: str, types: Sequence[str], *, half_life_days: float | None = None
+    uri: str,
+    database_name: str,
+    types: Sequence[str],
+    *,
+    half_life_days: float | None = None,
+    n_ranges: int = 1,
+    gather: Gather | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> Snapshot:
     """All users, courses and interactions, as they are now or later than ``cluster_time``.
 
     types: interaction types whose codes come first, in this order; others that are stored follow.
+    n_ranges, gather: into how many ranges users are cut, with about equally many interactions each, and who reads
+    them; what comes out is the same.
     Users and courses stand in id order.  An interaction whose user or course has no record is left out: it was just
     deleted, or came after its record was looked for, and then the change stream tells of it.
     Of courses the labels and titles are read, and the first TEXT_CHARACTERS of each description unless all have
     features; interests of users when one has no interaction.
-    Raises InvalidFeaturesError, or one of ``client.UNAVAILABLE_ERRORS``.  Blocks for seconds: not for an event loop.
+    should_stop: looked at after each batch.
+    Raises InvalidFeaturesError, CancelledError, or one of ``client.UNAVAILABLE_ERRORS``.  Blocks for seconds: not for
+    an event loop.
     """
-    options = {**client_options(TIMEOUT_SECONDS, "coursegraph-snapshot"), "tz_aware": False, "tzinfo": None}
-    with MongoClient[Document](uri, **options) as client:
-        db = client[database_name]
+    with _opened(uri, database_name) as db:
         cluster_time = _cluster_time(db)
-        users, user_features = _read_records(db["users"], "user")
         items, item_features = _read_records(db["courses"], "course")
-        reader = _InteractionReader(users, items, types)
-        # Exhaust: the server sends batch after batch without being asked; a router of a sharded cluster cannot.
-        kind = CursorType.NON_TAILABLE if client.is_mongos else CursorType.EXHAUST
-        fields = {"_id": 1, "timestamp": 1}
-        cursor = db["interactions"].find({}, fields, cursor_type=kind, batch_size=BATCH)
-        while documents := list(islice(cursor, BATCH)):
-            reader.add(documents)
-        user_rows, item_rows, type_codes, timestamps = reader.sorted()
+        if gather is None:
+            columns = _read_columns(db, UserRange(), items, types, should_stop)
+        else:
+            ranges = user_ranges(db, n_ranges)
+            columns = gather(ranges, items.ids, lambda users: _read_columns(db, users, items, types, should_stop))
+        users = Vocabulary(columns.ids)
         item_words = _read_course_words(db["courses"], items, with_texts=len(item_features.rows) < len(items))
-        has_edges = np.bincount(user_rows, minlength=len(users)) > 0
-        user_words = None if has_edges.all() else _read_interests(db["users"], users)
+        user_words = None if columns.edge_counts.all() else _read_interests(db["users"], users)
     return Snapshot(
         cluster_time=cluster_time,
         users=users,
         items=items,
-        user_rows=user_rows,
-        item_rows=item_rows,
-        type_codes=type_codes,
-        timestamps=timestamps,
-        types=reader.types,
-        user_features=user_features,
+        user_rows=np.repeat(np.arange(len(users), dtype=np.int32), columns.edge_counts),
+        item_rows=columns.item_rows,
+        type_codes=columns.type_codes,
+        timestamps=columns.timestamps,
+        types=columns.types,
+        user_features=columns.features,
         item_features=item_features,
         user_words=user_words,
         item_words=item_words,
         half_life_days=half_life_days,
     )
+
+
+def read_users(
+    uri: str,
+    database_name: str,
+    types: Sequence[str],
+    users: UserRange,
+    items: Sequence[str],
+) -> UserColumns:
+    """Users of a range and their interactions with courses of these ids, whose rows are those of the list.
+
+    Raises as ``read_snapshot`` does.
+    """
+    with _opened(uri, database_name) as db:
+        return _read_columns(db, users, Vocabulary(items), types)
+
+
+def user_ranges(db: PyMongoDatabase[Document], n: int) -> list[UserRange]:
+    """All users in n ranges with about equally many interactions, as a sample has it; some may be empty."""
+    sample = [{"$sample": {"size": n * SAMPLES}}, {"$project": {"_id": 1}}]
+    found = sorted(document["_id"].partition(SEPARATOR)[0] for document in db["interactions"].aggregate(sample))
+    inner = [found[place * len(found) // n] for place in range(1, n)] if found else []
+    bounds = [None, *inner, None]
+    ranges = [UserRange(low, high) for low, high in pairwise(bounds)]
+    return ranges + [UserRange("", "")] * (n - len(ranges))
+
+
+@contextmanager
+def _opened(uri: str, database_name: str) -> Iterator[PyMongoDatabase[Document]]:
+    options = {**client_options(TIMEOUT_SECONDS, "coursegraph-snapshot"), "tz_aware": False, "tzinfo": None}
+    with MongoClient[Document](uri, **options) as client:
+        yield client[database_name]
+
+
+def _read_columns(
+    db: PyMongoDatabase[Document],
+    users: UserRange,
+    items: Vocabulary,
+    types: Sequence[str],
+    should_stop: Callable[[], bool] = lambda: False,
+) -> UserColumns:
+    known, features = _read_records(db["users"], "user", users.query())
+    reader = _InteractionReader(known, items, types)
+    # Exhaust: the server sends batch after batch without being asked; a router of a sharded cluster cannot.
+    kind = CursorType.NON_TAILABLE if db.client.is_mongos else CursorType.EXHAUST
+    fields = {"_id": 1, "timestamp": 1}
+    cursor = db["interactions"].find(users.query(), fields, cursor_type=kind, batch_size=BATCH)
+    while documents := list(islice(cursor, BATCH)):
+        if should_stop():
+            raise CancelledError("the run was cancelled")
+        reader.add(documents)
+    user_rows, item_rows, type_codes, timestamps = reader.sorted()
+    counts = np.bincount(user_rows, minlength=len(known))
+    return UserColumns(known.ids, features, counts, item_rows, type_codes, timestamps, reader.types)
 
 
 class _InteractionReader:
@@ -128,11 +230,13 @@ class _InteractionReader:
         return np.fromiter(map(self._codes.__getitem__, names), np.uint8, len(names))
 
 
-def _read_records(records: Collection[Document], kind: str) -> tuple[Vocabulary, Features]:
+def _read_records(
+    records: Collection[Document], kind: str, query: Document | None = None
+) -> tuple[Vocabulary, Features]:
     """Ids in order, and the features of those that have some."""
     ids: list[str] = []
     vectors: list[tuple[str, NDArray[np.float32]]] = []
-    for document in records.find({}, {"_id": 1, "features": 1}):
+    for document in records.find(query or {}, {"_id": 1, "features": 1}):
         ids.append(document["_id"])
         features = document.get("features")
         if features is not None:

@@ -5,8 +5,8 @@ of the items' rows.  What a rank cannot know alone are sums over all users: thos
 the replicas stay equal by themselves.  One process that trains alone is one rank, whose sums are whole as they are.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +16,18 @@ from torch import Tensor
 from app.training.checkpoint import Array, Checkpoint
 from app.training.device import choose_device
 from app.training.job import FitJob
+
+Do = Callable[[Checkpoint], Checkpoint]
+"""An errand: request -> arrays of one dimension, by the same names and of the same types whoever does it, and values;
+among these ``failed`` where there is nothing to show, and why."""
+
+
+class Gathered(NamedTuple):
+    """values: of each rank.  arrays: of all, one rank's after the other's; none if some rank failed.  failed: why."""
+
+    values: list[dict[str, Any]]
+    arrays: Mapping[str, Array]
+    failed: Any = None
 
 
 class Ranks:
@@ -51,6 +63,11 @@ class Ranks:
     def agreed(self, flag: bool) -> bool:
         """The flag of the first rank."""
         return flag
+
+    def gathered(self, requests: Sequence[Checkpoint], do: Do) -> Gathered:
+        """What each rank makes of its request; the others do what they were given when they were started."""
+        done = do(requests[0])
+        return Gathered([dict(done.values)], done.arrays, done.values.get("failed"))
 
     def share(self, job: FitJob) -> FitJob:
         """This rank's part of a fit; called by the first, the others wait for theirs."""

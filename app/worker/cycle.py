@@ -5,7 +5,10 @@ import hashlib
 import json
 import logging
 import tempfile
-from collections.abc import Awaitable, Callable, Mapping
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,10 +37,9 @@ from app.store.client import UNAVAILABLE_ERRORS, Database
 from app.store.model_cache import discard
 from app.store.models import ModelStore
 from app.store.runs import WORKER_STOPPED, RunStore
-from app.store.snapshot import read_snapshot
 from app.training.config import TrainingConfig
 from app.training.distributed.launch import local_ranks
-from app.training.ranks import Ranks
+from app.training.ranks import ALONE, Ranks
 from app.training.result import TrainedModel
 from app.training.run import train
 from app.worker.checkpoints import StoredCheckpoints
@@ -46,10 +48,12 @@ from app.worker.drawing import draw_pictures
 from app.worker.erasure import models_of_erased
 from app.worker.plan import Past, Rhythm, as_done, important, plan_of, to_keep, told, told_trials
 from app.worker.progress import ProgressReporter
+from app.worker.reading import read_over
 
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
+RANK = "app.worker.rank"  # what the other ranks of this machine run
 RETRY_SECONDS = 1.0  # between tries while the database is away
 
 
@@ -95,6 +99,22 @@ class Outcome:
     error: RunError | None = None
 
 
+class _Team:
+    """Ranks, and the one thread that speaks to them: what they are started by must live as long as they shall."""
+
+    def __init__(self, ranks: Ranks) -> None:
+        self.ranks = ranks
+        self._thread = ThreadPoolExecutor(1, "training")
+
+    async def do(self, work: Callable[[Ranks], Result]) -> Result:
+        """In the thread, after what it was given before."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: work(self.ranks))
+
+    def close(self) -> None:
+        """The thread ends when it has done all."""
+        self._thread.shutdown(wait=False)
+
+
 class Cycle:
     """Runs one training run at a time, for as long as the lease with this fence is held.
 
@@ -132,12 +152,13 @@ class Cycle:
 
     async def _attempt(self, run_id: str, on_snapshot: Callable[[], None]) -> Outcome:
         try:
-            on_snapshot()
-            snapshot = await self._read()
-            await persistently(lambda: self._describe(run_id, snapshot))
-            past = await persistently(self._past)
-            plan = plan_of(past, self._recipe.important, _sizes(snapshot), self._recipe.rhythm)
-            trained = await self._train(run_id, snapshot, plan, past)
+            async with self._team() as team:
+                on_snapshot()
+                snapshot = await self._read(team)
+                await persistently(lambda: self._describe(run_id, snapshot))
+                past = await persistently(self._past)
+                plan = plan_of(past, self._recipe.important, _sizes(snapshot), self._recipe.rhythm)
+                trained = await self._train(run_id, team, snapshot, plan, past)
             plan = as_done(plan, trained)
             metrics: Metrics = {name: dict(values) for name, values in trained.metrics.items()}
             if not trained.verdict.accepted:
@@ -160,17 +181,29 @@ class Cycle:
             log.exception("training run %s failed", run_id)
             return Outcome("failed", error=RunError(type="internal", detail=f"{type(error).__name__}: {error}"))
 
-    async def _read(self) -> Snapshot:
-        recipe = self._recipe
-        return await persistently(
-            lambda: asyncio.to_thread(
-                read_snapshot,
-                recipe.mongodb_uri,
-                recipe.mongodb_database,
-                tuple(recipe.weights),
-                half_life_days=recipe.half_life_days,
-            )
-        )
+    async def _read(self, team: "_Team") -> Snapshot:
+        recipe, stopped = self._recipe, threading.Event()
+
+        def read(ranks: Ranks) -> Snapshot:
+            while True:
+                try:
+                    return read_over(
+                        ranks,
+                        recipe.mongodb_uri,
+                        recipe.mongodb_database,
+                        tuple(recipe.weights),
+                        half_life_days=recipe.half_life_days,
+                        should_stop=stopped.is_set,
+                    )
+                except RankLostError:
+                    if not ranks.renewed():
+                        raise
+
+        try:
+            return await persistently(lambda: team.do(read))
+        except asyncio.CancelledError:
+            stopped.set()  # the thread cannot be killed, but it looks at this after each batch
+            raise
 
     async def _describe(self, run_id: str, snapshot: Snapshot) -> None:
         counts = Counts(users=len(snapshot.users), courses=len(snapshot.items), interactions=len(snapshot.user_rows))
@@ -190,7 +223,7 @@ class Cycle:
             return Past(None, None, last, unreadable=model_id)
         return Past(artifact.manifest, artifact.contents, last)
 
-    async def _train(self, run_id: str, snapshot: Snapshot, plan: Plan, past: Past) -> TrainedModel:
+    async def _train(self, run_id: str, team: "_Team", snapshot: Snapshot, plan: Plan, past: Past) -> TrainedModel:
         reporter = ProgressReporter(self._runs, run_id, self._fence)
         recipe = self._recipe
         remembered = {} if plan.kind == "search" else past.training["recipe"]
@@ -201,17 +234,19 @@ class Cycle:
         await persistently(lambda: self._checkpoints.keep_only(scope))
         checkpoints = StoredCheckpoints(self._checkpoints, scope, self._fence, recipe.checkpoint_seconds)
         training = asyncio.create_task(
-            asyncio.to_thread(
-                self._fit,
-                snapshot,
-                recipe.weights,
-                recipe.config,
-                remembered=remembered,
-                current=past.current(recipe.gate_margin, go_on=plan.kind == "warm_start"),
-                on_epoch=reporter.on_epoch,
-                should_stop=reporter.cancelled.is_set,
-                learn_encoder=remembering(recipe.cache_dir),
-                checkpoints=checkpoints,
+            team.do(
+                lambda ranks: train(
+                    snapshot,
+                    recipe.weights,
+                    recipe.config,
+                    remembered=remembered,
+                    current=past.current(recipe.gate_margin, go_on=plan.kind == "warm_start"),
+                    on_epoch=reporter.on_epoch,
+                    should_stop=reporter.cancelled.is_set,
+                    learn_encoder=remembering(recipe.cache_dir),
+                    checkpoints=checkpoints,
+                    ranks=ranks,
+                )
             )
         )
         try:
@@ -238,12 +273,22 @@ class Cycle:
         )
         return trained
 
-    def _fit(self, *arguments: Any, **options: Any) -> TrainedModel:
-        """``train``, by all ranks; in a thread."""
-        if self._ranks is not None:
-            return train(*arguments, **options, ranks=self._ranks)
-        with local_ranks(self._recipe.ranks, self._recipe.rank_timeout_seconds) as ranks:
-            return train(*arguments, **options, ranks=ranks)
+    @asynccontextmanager
+    async def _team(self) -> AsyncIterator["_Team"]:
+        """Who reads and trains."""
+        recipe, stack = self._recipe, ExitStack()
+        team = _Team(self._ranks or ALONE)
+        ours = self._ranks is None and recipe.ranks > 1
+        try:
+            if ours:
+                environment = {"MONGODB_URI": recipe.mongodb_uri}  # not among the arguments, which everybody can list
+                started = local_ranks(recipe.ranks, recipe.rank_timeout_seconds, module=RANK, environment=environment)
+                team.ranks = await team.do(lambda _: stack.enter_context(started))
+            yield team
+        finally:
+            if ours:
+                await team.do(lambda _: stack.close())
+            team.close()
 
     def _used(self, trained: TrainedModel) -> dict[str, Any]:
         half_life = self._recipe.half_life_days

@@ -95,7 +95,7 @@ async def test_a_rank_is_killed_and_the_model_is_the_same(
     """Started by ourselves: the run goes on.  Started by torchrun: the next attempt goes on, from the checkpoint."""
     await load_tastes(database)
     process = train(*OURS, "--ranks", "2")
-    await kill_a_rank(process, database, lambda child: "app.training.distributed" in child.cmdline())
+    await kill_a_rank(process, database, lambda child: "app.worker.rank" in child.cmdline())
     await succeeds(process)
     first = await latest(database)
     assert (first.status, first.error) == ("succeeded", None)

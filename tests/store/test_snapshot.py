@@ -1,9 +1,14 @@
+import json
+import re
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
+from pymongo.errors import AutoReconnect
 
 from app.domain.contents import MAX_TYPES, ArtifactContents
+from app.domain.interactions import Features
 from app.domain.words import TEXT_CHARACTERS
 from app.errors import InvalidFeaturesError
 from app.schemas.courses import Course
@@ -12,7 +17,8 @@ from app.schemas.users import User
 from app.store.client import Database, cluster_time
 from app.store.courses import CourseStore
 from app.store.interactions import InteractionStore
-from app.store.snapshot import BATCH, read_snapshot
+from app.store.snapshot import BATCH, ReadUsers, UserColumns, UserRange, read_snapshot, read_users
+from app.store.user_columns import columns_of, parcel_of, parcel_of_failure, raise_failure
 from app.store.users import UserStore
 from tests.support.models import random_embeddings
 
@@ -180,3 +186,85 @@ async def test_interests_are_read_when_somebody_has_no_interaction(database: Dat
     assert (list(words.labels), list(words.texts)) == ([[], ["topic:law"]], ["", "law"])
     await UserStore(database).delete("a")
     assert read_snapshot(mongodb_uri, database.name, TYPES).user_words is None
+
+
+async def test_ranges_of_users_give_what_one_reading_gives(database: Database, mongodb_uri: str) -> None:
+    """Ids that begin with one another, users and courses without interactions, types and features of some ranges."""
+    ids = [*(f"u{number}" for number in range(300)), "u", "u1 ", "u1-", "ué", "v\U0001f600", "w"]
+    await UserStore(database).put_many(
+        [User(user_id=id_, features=[float(place), 1.0] if place % 3 == 0 else None) for place, id_ in enumerate(ids)]
+    )
+    rng = np.random.default_rng(1)
+    rows = [
+        Interaction(
+            user_id=id_, course_id=f"c{course}", type="old" if id_ < "u15" else "view" if course % 2 else "rare"
+        )
+        for id_ in ids[:-1]
+        for course in rng.choice(30, 5, replace=False)
+    ]
+    await InteractionStore(database).write_many(rows, auto_create=True)
+    whole = read_snapshot(mongodb_uri, database.name, TYPES, half_life_days=2.0)
+    seen: list[UserRange] = []
+
+    def gather(ranges: Sequence[UserRange], items: Sequence[str], read: ReadUsers) -> UserColumns:
+        seen.extend(ranges)
+        found = [read(ranges[0]), *(read_users(mongodb_uri, database.name, TYPES, each, items) for each in ranges[1:])]
+        parcels = [parcel_of(columns) for columns in found]
+        arrays = {name: np.concatenate([parcel.arrays[name] for parcel in parcels]) for name in parcels[0].arrays}
+        assert max(len(columns.item_rows) for columns in found) < 0.6 * len(rows)
+        return columns_of(arrays, [json.loads(json.dumps(parcel.values)) for parcel in parcels])
+
+    parts = read_snapshot(mongodb_uri, database.name, TYPES, half_life_days=2.0, n_ranges=4, gather=gather)
+    assert len(seen) == 4
+    assert list(parts.users.ids) == list(whole.users.ids)
+    assert parts.items == whole.items
+    for name in ("user_rows", "item_rows", "timestamps"):
+        np.testing.assert_array_equal(getattr(parts, name), getattr(whole, name), err_msg=name)
+        assert getattr(parts, name).dtype == getattr(whole, name).dtype
+    assert set(parts.types) == set(whole.types)
+    names = [[each.types[code] for code in each.type_codes] for each in (parts, whole)]
+    assert names[0] == names[1]
+    np.testing.assert_array_equal(parts.user_features.rows, whole.user_features.rows)
+    np.testing.assert_array_equal(parts.user_features.values, whole.user_features.values)
+    assert parts.user_words == whole.user_words
+
+
+async def test_an_empty_database_in_ranges(database: Database, mongodb_uri: str) -> None:
+    def gather(ranges: Sequence[UserRange], items: Sequence[str], read: ReadUsers) -> UserColumns:
+        parcels = [parcel_of(read(each)) for each in ranges]
+        arrays = {name: np.concatenate([parcel.arrays[name] for parcel in parcels]) for name in parcels[0].arrays}
+        return columns_of(arrays, [parcel.values for parcel in parcels])
+
+    snapshot = read_snapshot(mongodb_uri, database.name, TYPES, n_ranges=3, gather=gather)
+    assert (len(snapshot.users), len(snapshot.items), snapshot.types) == (0, 0, TYPES)
+
+
+def test_features_of_two_ranges_must_fit() -> None:
+    parts = [
+        parcel_of(
+            UserColumns(
+                [user],
+                Features(np.zeros(1, np.int32), np.ones((1, width), np.float32)),
+                np.zeros(1, np.int64),
+                np.empty(0, np.int32),
+                np.empty(0, np.uint8),
+                np.empty(0, np.int64),
+                TYPES,
+            )
+        )
+        for user, width in (("a", 2), ("b", 3))
+    ]
+    arrays = {name: np.concatenate([part.arrays[name] for part in parts]) for name in parts[0].arrays}
+    with pytest.raises(InvalidFeaturesError, match="user 'b' are 3 numbers, those of others 2"):
+        columns_of(arrays, [part.values for part in parts])
+
+
+@pytest.mark.parametrize("error", [AutoReconnect("gone"), InvalidFeaturesError("user", "a", "are wrong")])
+def test_what_went_wrong_elsewhere_is_raised_here(error: Exception) -> None:
+    failed = json.loads(json.dumps(parcel_of_failure(error).values["failed"]))
+    with pytest.raises(type(error), match=re.escape(str(error))):
+        raise_failure(failed)
+    with pytest.raises(RuntimeError, match="a rank could not read its users: KeyError"):
+        raise_failure("KeyError: 3")
+    with pytest.raises(ValueError, match="unexpected"):
+        parcel_of_failure(ValueError("unexpected"))

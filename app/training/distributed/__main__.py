@@ -6,8 +6,7 @@ from app.errors import RankLostError
 from app.training.distributed.launch import serve
 
 if __name__ == "__main__":
-    host, port, rank, size, timeout = sys.argv[1:]
     try:
-        serve(host, int(port), int(rank), int(size), float(timeout))
+        serve(sys.argv[1:])
     except RankLostError as error:
         sys.exit(f"coursegraph: {error}")

@@ -1,8 +1,11 @@
 """Ranks of torch.distributed: gloo between CPUs, NCCL between GPUs."""
 
 import json
+import logging
+import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
@@ -18,11 +21,16 @@ from app.training.checkpoint import Array, Checkpoint
 from app.training.device import choose_device
 from app.training.distributed.parts import arrays_joined, job_parts, packed, unpacked, user_bounds, users_only
 from app.training.job import FitJob
-from app.training.ranks import Ranks
+from app.training.ranks import Do, Gathered, Ranks
+
+log = logging.getLogger(__name__)
 
 PIECE_BYTES = 1 << 28  # of an array that is sent
 IDLE = timedelta(days=7)  # how long a rank waits for work: the first may judge, draw and publish meanwhile
-FIT, END = "fit", "end"
+FIT, ERRAND, END = "fit", "errand", "end"
+BEAT_SECONDS = 0.5  # between two signs of life of a rank on an errand, at most
+POLL_SECONDS = 0.02
+PATIENCE_SECONDS = 60.0  # without a sign of life
 
 
 class Group(Ranks):
@@ -30,10 +38,19 @@ class Group(Ranks):
 
     store: over which the first rank tells the others what comes.  local: place among the ranks of this machine, for
     the choice of a GPU.  bounds: where the users of each rank begin, and U; None: evenly by work.
+    patience_seconds: how long a rank on an errand may give no sign of life.
     """
 
-    def __init__(self, store: Store, local: int, bounds: Sequence[int] | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        local: int,
+        bounds: Sequence[int] | None = None,
+        *,
+        patience_seconds: float = PATIENCE_SECONDS,
+    ) -> None:
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
+        self._patience = patience_seconds
         self._store, self._local, self._bounds = store, local, bounds
         self._told = 0
         self._counts = [0] * self.size
@@ -99,22 +116,113 @@ class Group(Ranks):
         """Tell the others that there is a fit, and send each its part."""
         bounds = self._bounds or user_bounds(job.graph, self.size)
         self._tell(FIT)
-        own, *others = job_parts(job, bounds)
+        parts = job_parts(job, bounds)
+        own = next(parts)
         with self._guarded():
-            for rank, part in enumerate(others, 1):
+            for rank, part in enumerate(parts, 1):
                 _send(packed(part), rank)
         self._counts = np.diff(bounds).tolist()
         return own
 
-    def next_job(self) -> FitJob | None:
-        """This rank's part of the next fit; None: there is nothing more to do.  Blocks."""
+    def gathered(self, requests: Sequence[Checkpoint], do: Do) -> Gathered:
+        """See ``Ranks``; called by the first, while the others are in ``next_work``."""
+        work = self._told
+        self._tell(ERRAND)
+        with self._guarded():
+            for rank, request in enumerate(requests[1:], 1):
+                _send(request, rank)
+        try:
+            own = do(requests[0])
+            answers = [dict(own.values), *(self._answer(work, rank) for rank in range(1, self.size))]
+        except BaseException:
+            with suppress(RankLostError), self._guarded():
+                self._store.set(f"go/{work}", "no")
+            raise
+        failed = next((values["failed"] for values in answers if "failed" in values), None)
+        if failed is not None:
+            self._store.set(f"go/{work}", "no")
+            return Gathered(answers, {}, failed)
+        self._store.set(f"go/{work}", "yes")
+        lengths = [[len(array) for array in own.arrays.values()], *(values.pop("lengths") for values in answers[1:])]
+        arrays, joined = dict(own.arrays), {}
+        del own
+        for place, name in enumerate([*arrays]):
+            array = arrays.pop(name)
+            bounds = np.cumsum([0, *(counts[place] for counts in lengths)])
+            joined[name] = np.empty(bounds[-1], array.dtype)
+            joined[name][: len(array)] = array
+            with self._guarded():
+                for rank in range(1, self.size):
+                    _fill(joined[name][bounds[rank] : bounds[rank + 1]], rank)
+        return Gathered(answers, joined)
+
+    def _answer(self, work: int, rank: int) -> dict[str, Any]:
+        """What a rank says of its errand; its arrays follow.  Raises RankLostError."""
+        heard, at = -1, time.monotonic()
+        with self._guarded():
+            while not self._store.check([f"done/{work}/{rank}"]):
+                beats = self._store.add(f"alive/{work}/{rank}", 0)
+                if beats != heard:
+                    heard, at = beats, time.monotonic()
+                elif time.monotonic() - at > self._patience:
+                    raise RankLostError(self.rank, self.size, f"no sign of rank {rank} for {self._patience:g} s")
+                if self._ended(rank):
+                    raise RankLostError(self.rank, self.size, f"rank {rank} ended")
+                time.sleep(POLL_SECONDS)
+            answer: dict[str, Any] = json.loads(self._store.get(f"done/{work}/{rank}"))
+        return answer
+
+    def _ended(self, rank: int) -> bool:
+        """Whether it is known that a rank is gone."""
+        return False
+
+    def run_errand(self, request: Checkpoint, do: Do) -> None:
+        """This rank's part of ``gathered``."""
+        work = self._told - 1
+        with self._beating(f"alive/{work}/{self.rank}"):
+            try:
+                done = do(request)
+            except Exception as error:  # the first says what is to be done about it
+                log.exception("rank %s could not do what it was asked for", self.rank)
+                done = Checkpoint({}, {"failed": f"{type(error).__name__}: {error}"})
+        answer = {**done.values, "lengths": [len(array) for array in done.arrays.values()]}
+        with self._guarded():
+            self._store.set(f"done/{work}/{self.rank}", json.dumps(answer))
+            self._store.wait([f"go/{work}"], IDLE)
+            if self._store.get(f"go/{work}").decode() == "yes":
+                for array in done.arrays.values():
+                    _give(array, 0)
+
+    @contextmanager
+    def _beating(self, name: str) -> Iterator[None]:
+        over = threading.Event()
+
+        def beat() -> None:
+            with suppress(RuntimeError):  # of torch.distributed: the first is gone, which the next call tells
+                while not over.wait(min(BEAT_SECONDS, self._patience / 4)):
+                    self._store.add(name, 1)
+
+        thread = threading.Thread(target=beat, name="beat", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    def next_work(self) -> FitJob | Checkpoint | None:
+        """This rank's part of the next fit, or an errand; None: there is nothing more to do.  Blocks."""
         name = f"work/{self._told}"
         self._told += 1
         with self._guarded():
             self._store.wait([name], IDLE)
-            if self._store.get(name).decode() == END:
+            what = self._store.get(name).decode()
+            if what == END:
                 return None
-            job = unpacked(_receive(0))
+            parcel = _receive(0)
+        if what == ERRAND:
+            return parcel
+        job = unpacked(parcel)
         self._counts[self.rank] = job.graph.n_users
         return job
 
@@ -151,8 +259,12 @@ def _send(parcel: Checkpoint, rank: int) -> None:
     head = np.frombuffer(json.dumps([described, parcel.values]).encode(), np.uint8)
     dist.send(torch.tensor([len(head)]), rank)
     for array in (head, *arrays.values()):
-        for piece in _pieces(array):
-            dist.send(torch.from_numpy(piece.copy() if not piece.flags.writeable else piece), rank)
+        _give(array, rank)
+
+
+def _give(array: Array, rank: int) -> None:
+    for piece in _pieces(array):
+        dist.send(torch.from_numpy(piece.copy() if not piece.flags.writeable else piece), rank)
 
 
 def _receive(rank: int) -> Checkpoint:

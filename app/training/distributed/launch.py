@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 
@@ -14,28 +14,34 @@ from torch._C._distributed_c10d import PrefixStore, Store, TCPStore  # torch.dis
 
 from app.errors import RankLostError, TrainingError
 from app.leash import leashed
+from app.training.checkpoint import Checkpoint
 from app.training.distributed.group import Group
 from app.training.fit import fit_part
-from app.training.ranks import ALONE, Ranks
+from app.training.ranks import ALONE, Do, Ranks
 
 HOST = "127.0.0.1"
 START_SECONDS = 120.0  # until every rank is there; importing torch takes some on a busy machine
 STARTS = 3  # after a rank was lost, before the run is given up
+MODULE = "app.training.distributed"  # ranks that can fit, and run no errands
 LOOPBACK = {"linux": "lo", "darwin": "lo0"}
 
 
 @contextmanager
-def local_ranks(size: int, timeout_seconds: float) -> Iterator[Ranks]:
+def local_ranks(
+    size: int, timeout_seconds: float, *, module: str = MODULE, environment: Mapping[str, str] | None = None
+) -> Iterator[Ranks]:
     """``size`` ranks on this machine; this process is the first and the others end with the block.
 
-    timeout_seconds: how long one waits for another in the middle of a fit.  Raises RankLostError.
+    To be used by one thread: the others end with it, and it alone computes with its share of the cores.
+    timeout_seconds: how long one waits for another in the middle of a fit.  module: what the others run, with more
+    variables of the environment; it calls ``serve``.  Raises RankLostError.
     """
     if size == 1:
         yield ALONE
         return
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, threads // size))
-    group = LocalGroup(size, timeout_seconds)
+    group = LocalGroup(size, timeout_seconds, module=module, environment=environment)
     try:
         yield group
     finally:
@@ -57,7 +63,7 @@ def torchrun_ranks(environment: Mapping[str, str], timeout_seconds: float) -> It
     store = dist.distributed_c10d._get_default_store()
     # Names of an attempt: the store outlives the ranks, and the next ones must not find what these were told.
     named = PrefixStore(f"coursegraph/{environment.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
-    group = Group(named, local)
+    group = Group(named, local, patience_seconds=timeout_seconds)
     try:
         yield group
     finally:
@@ -67,11 +73,19 @@ def torchrun_ranks(environment: Mapping[str, str], timeout_seconds: float) -> It
         dist.destroy_process_group()
 
 
-def follow(group: Group) -> None:
-    """What every rank but the first does: its part of one fit after the other.  Raises RankLostError."""
-    while (job := group.next_job()) is not None:
+def no_errand(request: Checkpoint) -> Checkpoint:
+    """For ranks that can only fit."""
+    return Checkpoint({}, {"failed": "this rank runs no errands"})
+
+
+def follow(group: Group, do: Do = no_errand) -> None:
+    """What every rank but the first does: its part of one fit or errand after the other.  Raises RankLostError."""
+    while (work := group.next_work()) is not None:
+        if isinstance(work, Checkpoint):
+            group.run_errand(work, do)
+            continue
         try:
-            fit_part(job, group)
+            fit_part(work, group)
         except RankLostError:
             raise
         except TrainingError:
@@ -81,8 +95,11 @@ def follow(group: Group) -> None:
 class LocalGroup(Group):
     """The first of several ranks on this machine, which starts the others, anew when one was lost."""
 
-    def __init__(self, size: int, timeout_seconds: float) -> None:
+    def __init__(
+        self, size: int, timeout_seconds: float, *, module: str = MODULE, environment: Mapping[str, str] | None = None
+    ) -> None:
         self._wanted, self._timeout = size, timeout_seconds
+        self._module, self._environment = module, dict(environment or {})
         self._starts = 0
         self._others: list[subprocess.Popen[bytes]] = []
         try:
@@ -99,13 +116,13 @@ class LocalGroup(Group):
             os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
         with _said(0, self._wanted):
             store = TCPStore(HOST, 0, self._wanted, is_master=True, timeout=wait, wait_for_workers=False)
-            threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+            environment = {**os.environ, **self._environment, "OMP_NUM_THREADS": str(torch.get_num_threads())}
             for rank in range(1, self._wanted):
                 place = [HOST, str(store.port), str(rank), str(self._wanted), str(self._timeout)]
-                command = leashed([sys.executable, "-m", "app.training.distributed", *place])
-                self._others.append(subprocess.Popen(command, env={**os.environ, **threads}))  # noqa: S603 - our own
+                command = leashed([sys.executable, "-m", self._module, *place])
+                self._others.append(subprocess.Popen(command, env=environment))  # noqa: S603 - our own
             _join(store, 0, self._wanted, self._timeout)
-        super().__init__(store, local=0)
+        super().__init__(store, local=0, patience_seconds=self._timeout)
 
     def renewed(self) -> bool:
         """Start all others anew, a few times."""
@@ -114,6 +131,9 @@ class LocalGroup(Group):
         self._stop()
         self._start()
         return True
+
+    def _ended(self, rank: int) -> bool:
+        return self._others[rank - 1].poll() is not None
 
     @property
     def others(self) -> list[int]:
@@ -138,14 +158,15 @@ class LocalGroup(Group):
             dist.destroy_process_group()
 
 
-def serve(host: str, port: int, rank: int, size: int, timeout_seconds: float) -> None:
-    """Be one of the ranks that ``LocalGroup`` starts."""
+def serve(arguments: Sequence[str], do: Do = no_errand) -> None:
+    """Be one of the ranks that ``LocalGroup`` starts: HOST PORT RANK SIZE TIMEOUT_SECONDS."""
+    host, port, rank, size, timeout_seconds = arguments[0], *map(int, arguments[1:4]), float(arguments[4])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal, for the first rank: it ends this one
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     with _said(rank, size):
         store = TCPStore(host, port, size, is_master=False, timeout=timedelta(seconds=START_SECONDS))
         _join(store, rank, size, timeout_seconds)
-    follow(Group(store, local=rank))
+    follow(Group(store, local=rank, patience_seconds=timeout_seconds), do)
     dist.destroy_process_group()
 
 

@@ -3,7 +3,7 @@
 Users keep their order and each rank has a range of them, so what is of users is cut by rows.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -75,12 +75,12 @@ def users_only(arrays: Mapping[str, Array], n_users: int) -> dict[str, Array]:
     return {name: array[:n_users] for name, array in arrays.items() if name in (*OF_NODES, *OF_USERS)}
 
 
-def job_parts(job: FitJob, bounds: Sequence[int]) -> list[FitJob]:
-    """The job of each rank."""
-    return [_job_part(job, rank, low, high) for rank, (low, high) in enumerate(pairwise(bounds))]
+def job_parts(job: FitJob, bounds: Sequence[int]) -> Iterator[FitJob]:
+    """The job of each rank, one after the other: each is a copy."""
+    return (_job_part(job, low, high) for low, high in pairwise(bounds))
 
 
-def _job_part(job: FitJob, rank: int, low: int, high: int) -> FitJob:
+def _job_part(job: FitJob, low: int, high: int) -> FitJob:
     graph, n_users = graph_part(job.graph, low, high), job.graph.n_users
     validate = job.validate
     if isinstance(validate, Validation):
