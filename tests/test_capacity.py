@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from scripts.planning.capacity import POINTS, WANTED_ERROR, errors, least_hosts, main
+from scripts.planning.capacity import POINTS, WANTED_ERROR, errors, least_hosts, main, model_without
 from scripts.planning.model import GIB, Fitted, Size, fitted, traffic_seconds
 
 MEASURED = json.loads(POINTS.read_text())
@@ -78,7 +78,18 @@ def test_what_is_printed() -> None:
     assert "NOT MEASURED" in run("--gpu", "h100", "--edges", "1e9").output
     one = run("--edges", "1e9", "--machine", "64,16,10", "--hosts", "8").output
     assert "machines of 64 GiB, 16 cores, 10 Gb/s" in one
-    assert run("--points").exit_code == 0
+    points, held_out = run("--points"), run("--held-out")
+    assert (points.exit_code, held_out.exit_code) == (0, 0)
+    assert f"{len(MEASURED)} of {len(MEASURED)} points within 25%" in points.output
+    assert f" of {len(MEASURED)} points within 25%" in held_out.output
+
+
+def test_a_point_that_is_held_out_was_not_seen() -> None:
+    wrong = [*MEASURED[:3], MEASURED[3] | {"seconds": 1e3, "first_bytes": 1e15}, *MEASURED[4:]]
+    for coefficients in ("work", "memory"):
+        found, expected = (getattr(model_without(points, 3), coefficients) for points in (wrong, MEASURED))
+        np.testing.assert_array_equal(found, expected)
+        assert not np.array_equal(getattr(model_without(wrong, 4), coefficients), expected)
 
 
 @pytest.mark.parametrize("machine", ["64", "64,16", "a,b,c", "0,1,1", "1,1,1,1"])

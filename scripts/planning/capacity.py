@@ -2,7 +2,8 @@
 
 The model (scripts/planning/model.py) is fitted to points that were measured with `scripts/bench ranks` on two cores,
 at 1e5 to 1e7 edges and 1, 2 and 4 ranks, some several times, of which the quickest step counts; `--points` prints each
-with what the model says of it.  To measure them anew, on a machine with nothing else to do:
+with what the model says of it, `--held-out` with what it says when it was fitted to the others.  To measure them
+anew, on a machine with nothing else to do:
 
 \b
   rm scripts/planning/points.json
@@ -23,6 +24,7 @@ over 1e9 edges has 61,000 steps.
 import json
 import sys
 from pathlib import Path
+from statistics import median
 
 import click
 
@@ -59,6 +61,9 @@ OF_BANDWIDTH = 0.5
 @click.option("--hosts", type=int, help="So many; by default as few as have room for the ranks.")
 @click.option("--gpu", "gpus", type=click.Choice([*GPUS]), multiple=True, help="By its data sheet; not measured.")
 @click.option("--points", is_flag=True, help="Instead: the measured points and what the model says of them.")
+@click.option(
+    "--held-out", is_flag=True, help="Instead: each point, and what the model says that was fitted without it."
+)
 def main(
     *,
     edges: tuple[float, ...],
@@ -71,12 +76,16 @@ def main(
     hosts: int | None,
     gpus: tuple[str, ...],
     points: bool,
+    held_out: bool,
 ) -> None:
     """See above."""
     measured = json.loads(POINTS.read_text())
+    if held_out:
+        _print_points(measured, [model_without(measured, place) for place in range(len(measured))])
+        return
     model = fitted(measured)
     if points:
-        sys.exit(0 if _print_points(model, measured) else 1)
+        sys.exit(0 if _print_points(measured, [model] * len(measured)) else 1)
     worst = max(abs(error) for point in measured for error in errors(model, point).values())
     print(
         f"{len(measured)} measured points, none further from the model than {worst:.0%}; beyond 1e7 edges a calculation"
@@ -112,6 +121,11 @@ def errors(model: Fitted, point: dict[str, float]) -> dict[str, float]:
         said["other_bytes"] = model.memory_bytes(size, first=False)
         said["bytes"] = float(size.summed_bytes)
     return {name: value / point[name] - 1 for name, value in said.items()}
+
+
+def model_without(measured: list[dict[str, float]], place: int) -> Fitted:
+    """The model that has not seen one of the points."""
+    return fitted([*measured[:place], *measured[place + 1 :]])
 
 
 def on_ranks(size: Size, ranks: int) -> Size:
@@ -172,13 +186,13 @@ def _print_gpu(name: str, sizes: list[Size]) -> None:
         print(f"{size.edges:12.0e}{moved / (bandwidth * 1e9 * OF_BANDWIDTH):12.3f} s/step{gib:10.1f} GiB{fits}")
 
 
-def _print_points(model: Fitted, measured: list[dict[str, float]]) -> bool:
+def _print_points(measured: list[dict[str, float]], models: list[Fitted]) -> bool:
     print("      edges    items    D  K   batch ranks   s/step   model       first MiB   model       other MiB   model")
-    good = True
-    for point in measured:
+    furthest = []
+    for point, model in zip(measured, models, strict=True):
         size = Size.of_point(point)
         found = errors(model, point)
-        good &= all(abs(error) <= WANTED_ERROR for error in found.values())
+        furthest.append(max(map(abs, found.values())))
         line = (
             f"{size.edges:11,}{size.items:9,}{size.embedding_size:5}{size.n_layers:3}{size.batch:8,}{size.ranks:6}"
             f"{point['seconds']:9.4f}{model.step_seconds(size, int(point['cores'])):8.4f} {found['seconds']:+5.0%}"
@@ -188,8 +202,10 @@ def _print_points(model: Fitted, measured: list[dict[str, float]]) -> bool:
                 said = model.memory_bytes(size, first=first)
                 line += f"{point[name] / MIB:10.0f}{said / MIB:8.0f} {found[name]:+5.0%}"
         print(line)
-    print("all within 25 %" if good else "NOT all within 25 %")
-    return good
+    good = sum(error <= WANTED_ERROR for error in furthest)
+    summary = f"median {median(furthest):.1%}, worst {max(furthest):.1%}"
+    print(f"{good} of {len(furthest)} points within {WANTED_ERROR:.0%}; largest error of a point: {summary}")
+    return good == len(furthest)
 
 
 if __name__ == "__main__":
