@@ -9,13 +9,14 @@ import numpy as np
 
 from app.api.live import Live
 from app.api.outage import unless_gone
+from app.api.scans import Scans
 from app.api.takers import Takers
 from app.serving.catalogue import Catalogue
 from app.serving.content import NO_PROFILE, Profile
 from app.serving.explain import Explanation
 from app.serving.lists import COMPLETE, rank_latest, rank_popular
 from app.serving.live import LiveModel
-from app.serving.neighbours import Neighbours, SimilarCourse, SimilarUser, UserForCourse, best_of, similar_by_labels
+from app.serving.neighbours import Neighbours, SimilarCourse, SimilarUser, UserForCourse, similar_by_labels
 from app.serving.options import Options, RankedList, Reason
 from app.store.interactions import InteractionStore
 from app.store.users import UserStore
@@ -53,6 +54,7 @@ class Recommender:
         """takers: who makes popular before there is a model."""
         self._live, self._interactions, self._users = live, interactions, users
         self._takers = takers
+        self._scans = Scans()
 
     # --- lists of courses
 
@@ -147,16 +149,14 @@ class Recommender:
         model = self._live.current().model
         if model is None:
             return None, []
-        found = []
-        for user in Neighbours(model).ranking_users(course_id, n):
-            found.append(user)
-            await asyncio.sleep(0)  # all courses were scored: let others have their turn
-        return model.index.model_id, best_of(found, n)
+        return model.index.model_id, await self._scans.answer(Neighbours(model).ranked_users(course_id, n))
 
-    def similar_users(self, user_id: str, n: int) -> tuple[str | None, list[SimilarUser]]:
+    async def similar_users(self, user_id: str, n: int) -> tuple[str | None, list[SimilarUser]]:
         """Model, and the nearest users."""
         model = self._live.current().model
-        return (None, []) if model is None else (model.index.model_id, Neighbours(model).users(user_id, n))
+        if model is None:
+            return None, []
+        return model.index.model_id, await self._scans.answer(Neighbours(model).nearest_users(user_id, n))
 
     # --- who and what there is
 

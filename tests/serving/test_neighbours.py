@@ -1,6 +1,9 @@
 """Nearest courses and users against plain loops."""
 
 import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -12,7 +15,7 @@ from app.domain.courses import CourseFacts
 from app.serving.catalogue import Catalogue, CatalogueView
 from app.serving.index import ServingIndex
 from app.serving.live import LiveModel
-from app.serving.neighbours import Neighbours, similar_by_labels
+from app.serving.neighbours import Neighbours, Steps, at_once, similar_by_labels
 from app.serving.options import Options
 from tests.support.models import TYPES, Key, light_gcn_contents
 
@@ -21,6 +24,9 @@ START = 100
 
 keys = st.tuples(st.sampled_from(USERS), st.sampled_from(ITEMS), st.sampled_from(TYPES))
 key_sets = st.sets(keys, min_size=1)
+
+
+Found = TypeVar("Found")
 
 
 def live_of(base: set[Key], available: set[str]) -> LiveModel:
@@ -80,6 +86,34 @@ def test_users_for_a_course(base: set[Key], now: set[Key], course: str, n: int, 
     found = Neighbours(live).users_for(course, n)
     assert [near.rank for near in found] == sorted(ranks.values())[:n]
     assert all(ranks[near.user_id] == near.rank for near in found)
+
+
+def told_meanwhile(steps: Steps[Found], tell: Callable[[], object]) -> Steps[Found]:
+    done = None
+    while True:
+        try:
+            work = steps.send(done)
+        except StopIteration as end:
+            result: Found = end.value
+            return result
+        done = yield work
+        tell()
+
+
+def test_who_is_deleted_while_others_are_looked_at_is_not_found() -> None:
+    taken = {(user, "c0", "enroll") for user in USERS} | {(user, "c1", "enroll") for user in USERS[:2]}
+
+    def ask(live: LiveModel, what: str) -> Steps[list[Any]]:
+        neighbours = Neighbours(live)
+        return neighbours.nearest_users(USERS[0], 9) if what == "similar" else neighbours.ranked_users("c1", 9)
+
+    for what in ("similar", "for a course"):
+        live = live_of(taken, set(ITEMS))
+        before = {near.user_id for near in at_once(ask(live, what))}
+        assert USERS[2] in before
+        gone = partial(live.overlay.apply, UserChanged(START + 1, USERS[2], removed=True))
+        found = {near.user_id for near in at_once(told_meanwhile(ask(live, what), gone))}
+        assert found == before - {USERS[2]}
 
 
 def test_courses_that_are_not_known() -> None:

@@ -199,7 +199,7 @@ async def get_similar_users(user_id: UserId, request: Request, options: Annotate
     recommender = get_services(request).recommender
     if await recommender.unknown([user_id]) is not None:
         raise UnknownUserError(user_id)
-    model_id, users = recommender.similar_users(user_id, options.n)
+    model_id, users = await recommender.similar_users(user_id, options.n)
     items = [{"user_id": user.user_id, "rank": rank, "score": user.similarity} for rank, user in enumerate(users, 1)]
     return json_response({"user_id": user_id, "model_id": model_id, "items": items})
 

@@ -72,7 +72,7 @@ async def gorse_user_neighbors(
     user_id: UserId, request: Request, options: Annotated[GorseListOptions, Query()]
 ) -> Response:
     """The same list as `GET /users/{user_id}/similar` gives."""
-    return _users(user_id, request, options)
+    return await _users(user_id, request, options)
 
 
 @router.get(
@@ -86,7 +86,7 @@ async def gorse_user_to_user(
     name: Name, user_id: UserId, request: Request, options: Annotated[GorseListOptions, Query()]
 ) -> Response:
     """The same as `/user/{user_id}/neighbors`, whatever the name."""
-    return _users(user_id, request, options)
+    return await _users(user_id, request, options)
 
 
 def _items(item_id: str, request: Request, options: GorseListOptions) -> Response:
@@ -96,7 +96,7 @@ def _items(item_id: str, request: Request, options: GorseListOptions) -> Respons
     return pairs_response((course.course_id, course.similarity) for course in found)
 
 
-def _users(user_id: str, request: Request, options: GorseListOptions) -> Response:
+async def _users(user_id: str, request: Request, options: GorseListOptions) -> Response:
     until = options.offset + options.n
-    found = get_services(request).recommender.similar_users(user_id, until)[1] if options.n else []
+    found = (await get_services(request).recommender.similar_users(user_id, until))[1] if options.n else []
     return pairs_response((user.user_id, user.similarity) for user in found[options.offset :])
