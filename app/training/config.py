@@ -14,6 +14,7 @@ DEFAULT_LAYERS = 3
 BPR_BATCH = 2048  # the papers'
 MOST_STEPS = 50  # in an epoch: a step costs the whole graph, whatever its batch
 SMALL = 100_000  # edges, below which softmax takes smaller batches and more L2
+MASKED_SHARE, LEAST_BATCH = 4, 256  # one edge in so many is left out of a step at most, or it would have no graph left
 GOING_ON = 0.5  # of epochs, learning rate and warm-up, when vectors learn on
 STEPS = 200  # in a run, but for `bpr`
 MANY_ITEMS = 10_000  # from here on vectors are longer, since there is more to tell apart
@@ -139,7 +140,8 @@ class TrainingConfig:
         }
 
     def _softmax(self, n_edges: int, n_items: int) -> dict[str, Any]:
-        batch_size = self.batch_size or (4096 if n_edges < SMALL else 16_384)
+        usual = 4096 if n_edges < SMALL else 16_384
+        batch_size = self.batch_size or min(usual, max(LEAST_BATCH, n_edges // MASKED_SHARE))
         return {
             "embedding_size": 128 if n_items > MANY_ITEMS and n_edges < MANY_EDGES else 64,
             "epochs": epochs_of(STEPS, n_edges, batch_size),

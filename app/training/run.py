@@ -25,7 +25,7 @@ from app.training.calibrate import divided
 from app.training.calibrate import temperature as fitting_temperature
 from app.training.checkpoint import Checkpoints
 from app.training.collapse import check_not_collapsed
-from app.training.config import Filter, Recipe, TrainingConfig
+from app.training.config import Filter, FilterWish, Recipe, TrainingConfig
 from app.training.current import Current, Known
 from app.training.evaluate import Scores, evaluate, model_scores
 from app.training.fit import check_learnable, fit, propagated
@@ -42,6 +42,13 @@ log = logging.getLogger(__name__)
 OTHERS = 2  # trials whose recipes are taken when the last fit collapses
 LARGE_BYTES = 100 << 20  # of layer 0, above which it is made anew rather than held twice
 LEAST_HELD_OUT = 100  # fewer say nothing: one hit more or less would be a percent or more
+UNJUDGED_GF_CF = {"item_filter": "gf_cf", "filter_weight": 1.0}  # of little data a filter says more than vectors do
+UNJUDGED_FILTER: Mapping[FilterWish, Mapping[str, Any]] = {
+    "none": {},
+    "auto": UNJUDGED_GF_CF,
+    "gf_cf": UNJUDGED_GF_CF,
+    "ease": {"item_filter": "ease", "filter_l2": 200.0, "filter_weight": 1.0},
+}
 
 
 def train(
@@ -66,7 +73,8 @@ def train(
     learn_encoder: makes numbers of words; one that remembers saves the time.
     checkpoints: keep what the fits have done, for when the run is broken off.
     ranks: who trains together; this process is the first, and alone does all but the fits.
-    on_epoch counts all fits through.  With too few interactions to hold any out there is one fit of all epochs.
+    on_epoch counts all fits through.  With too few interactions to hold any out there is one fit of all epochs, and
+    UNJUDGED_FILTER beside it.
     Raises NothingToLearnError, CancelledError, DivergedError, CollapsedError, UnusableDeviceError, RankLostError.
     """
     began = time.perf_counter()
@@ -85,7 +93,8 @@ def train(
         why_not = model
     parts = split(graph, np.random.default_rng(config.seed))
     if len(parts.held_users) < LEAST_HELD_OUT:
-        recipe = config.recipe(graph.n_edges, graph.n_items, **recipe_fields(remembered or {}))
+        chosen = {**UNJUDGED_FILTER[config.filter], **(remembered or {})}
+        recipe = config.recipe(graph.n_edges, graph.n_items, **chosen)
         final = fit(
             graph,
             nodes.start(graph, recipe),

@@ -12,6 +12,8 @@ SplitKind = Literal["time", "random", "new"]
 
 TELLING_MS = 3_600_000  # an hour: rows of one bulk load, stamped as they came in, lie closer together
 RANDOM_SHARE = 0.1  # of the edges of a user
+FEW_HELD_OUT = 500  # edges; of fewer, the best recipe is one by luck, so small graphs give up to LARGEST_SHARE of theirs
+LARGEST_SHARE = 0.2
 MOST_HELD_OUT = 10_000  # edges, a standard error of a percent; trials do without them, and each is judged by them
 
 
@@ -28,6 +30,7 @@ class Split:
 def split(graph: BipartiteGraph, rng: np.random.Generator) -> Split:
     """Hold out each user's last edge where times tell which it is, else a tenth of the edges at random.
 
+    Of small graphs it is more, to come near FEW_HELD_OUT: the last edges of few users, or up to a fifth at random.
     At most about MOST_HELD_OUT edges, then those of some users, drawn evenly: everybody's taste counts alike, as it
     will in serving, while edges drawn evenly are mostly those of the busiest.  Every user keeps at least one edge.
     """
@@ -65,23 +68,32 @@ def times_tell(graph: BipartiteGraph) -> bool:
 
 
 def _last_edges(graph: BipartiteGraph) -> NDArray[np.bool_]:
-    """Mask of the latest edge of each user with several; the later row of equal times."""
+    """Mask of the latest edge of each user with several, or of as many as needed; the later row of equal times."""
     assert graph.times is not None
     order = np.lexsort((graph.times, graph.edge_users()))  # stable, so users stay where they were
-    ends = graph.user_items.indptr[1:][np.diff(graph.user_items.indptr) > 1]
+    counts = np.diff(graph.user_items.indptr)
+    held = np.minimum(1, (counts - 1).clip(0))
+    if held.sum() < FEW_HELD_OUT:
+        held = np.maximum(held, (_small_share(graph) * counts).astype(counts.dtype))
+    from_the_end = np.repeat(graph.user_items.indptr[1:], counts) - np.arange(graph.n_edges)  # the last is 1
     mask = np.zeros(graph.n_edges, np.bool_)
-    mask[order[ends - 1]] = True
+    mask[order[from_the_end <= np.repeat(held, counts)]] = True
     return mask
 
 
 def _random_edges(graph: BipartiteGraph, rng: np.random.Generator) -> NDArray[np.bool_]:
-    users = rng.random(graph.n_users) < MOST_HELD_OUT / (RANDOM_SHARE * graph.n_edges)
-    mask = _chosen(graph, RANDOM_SHARE, rng) & users[graph.edge_users()]
+    share = max(RANDOM_SHARE, _small_share(graph))
+    users = rng.random(graph.n_users) < MOST_HELD_OUT / (share * graph.n_edges)
+    mask = _chosen(graph, share, rng) & users[graph.edge_users()]
     kept = np.bincount(graph.edge_users()[~mask], minlength=graph.n_users)
     starts = graph.user_items.indptr[:-1]
     bare = (kept == 0) & (np.diff(graph.user_items.indptr) > 0)
     mask[starts[bare]] = False
     return mask
+
+
+def _small_share(graph: BipartiteGraph) -> float:
+    return min(LARGEST_SHARE, FEW_HELD_OUT / graph.n_edges)
 
 
 def _chosen(graph: BipartiteGraph, share: float, rng: np.random.Generator) -> NDArray[np.bool_]:

@@ -94,6 +94,20 @@ def test_the_last_interaction_is_held_out_where_times_tell() -> None:
     assert not parts.train.seen.toarray()[parts.held_users, parts.held_items].any()
 
 
+@pytest.mark.parametrize(("n_users", "held"), [(30, 480), (600, 600)])
+def test_of_few_users_more_than_the_last_interaction_is_held_out(n_users: int, held: int) -> None:
+    """Thirty interactions would tell nothing of a recipe."""
+    n_items = 90
+    users, items = np.divmod(np.arange(n_users * n_items), n_items)
+    times = np.random.default_rng(0).permutation(n_users * n_items) * HOUR
+    graph = BipartiteGraph.from_pairs(users, items, n_users=n_users, n_items=n_items, times=times)
+    parts = split(graph, np.random.default_rng(0))
+    of_each = held // n_users
+    latest = np.argsort(times.reshape(n_users, n_items), axis=1)[:, -of_each:]
+    assert len(parts.held_users) == held
+    assert (np.sort(latest, axis=1) == parts.held_items.reshape(n_users, of_each)).all()
+
+
 @pytest.mark.parametrize("times", [[7, 7, 7, 7, 7, 7], [0, 1000, 2000, 3000, 4000, 5000]])
 def test_a_bulk_load_tells_no_times(times: list[int]) -> None:
     graph = timed(times)
