@@ -20,6 +20,7 @@ from app.errors import CancelledError, DivergedError, NothingToLearnError, RankL
 from app.graph.bipartite import BipartiteGraph
 from app.graph.normalise import normalised_adjacency, reverse_positions
 from app.memory import freed_memory_kept
+from app.training.adam import Adam
 from app.training.checkpoint import (
     Checkpoint,
     Checkpoints,
@@ -45,7 +46,6 @@ VALIDATIONS = 20  # times at most that a run is validated
 PATIENCE = 4  # validations without a better score before it stops
 BEST = "best_layer0"  # of arrays in a checkpoint
 MOST_KEPT_BYTES = 128 << 20  # of layer 0; of larger blocks the heap cannot keep many without growing by half
-MOMENTS = ("exp_avg", "exp_avg_sq")  # of Adam, as torch names them
 LARGEST = 1e15  # of a number in a vector; an inner product of larger ones overflows float32
 
 
@@ -80,9 +80,7 @@ class Trainer:
         self._layer0 = torch.from_numpy(initial) if own else torch.tensor(initial, device=self.device)
         self._fixed = self._layer0[: graph.n_users if recipe.parameters == "items" else 0]
         self._fixed.zero_()
-        # Items apart: where the rows of a rank's users end must not show in how theirs are rounded.
-        self._sides = [self._layer0[: graph.n_users], self._layer0[graph.n_users :]]
-        self._adam = torch.optim.Adam(self._sides, lr=recipe.learning_rate, fused=True)
+        self._adam = Adam(self._layer0, graph.n_users)
         self._counts = ranks.counts(len(usable_edges(graph)))
         self._horizon = recipe.epochs * steps_of(sum(self._counts), recipe.batch_size)
         self.steps = 0
@@ -126,8 +124,7 @@ class Trainer:
     @torch.no_grad()
     def state(self) -> Checkpoint:
         """All that the next step depends on."""
-        moments = {name: torch.cat([self._adam.state[side][name] for side in self._sides]) for name in MOMENTS}
-        arrays = {"layer0": self.layer0(), **moments}
+        arrays = {"layer0": self.layer0(), **{name: moment.clone() for name, moment in self._adam.moments.items()}}
         values = {
             "steps": self.steps,
             "n_done": self._n_done,
@@ -144,11 +141,9 @@ class Trainer:
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from there."""
         values, own = checkpoint.values, checkpoint.values["own"][self._ranks.rank]
-        tensors = {name: torch.tensor(checkpoint.arrays[name], device=self.device) for name in ("layer0", *MOMENTS)}
-        self._layer0.copy_(tensors.pop("layer0"))
-        for side, rows in zip(self._sides, (slice(self._graph.n_users), slice(self._graph.n_users, None)), strict=True):
-            step = torch.tensor(float(values["steps"]), device=self.device)
-            self._adam.state[side] = {"step": step, **{name: table[rows].clone() for name, table in tensors.items()}}
+        self._layer0.copy_(torch.from_numpy(checkpoint.arrays["layer0"]))
+        moments = {name: torch.from_numpy(checkpoint.arrays[name]) for name in self._adam.moments}
+        self._adam.restore(moments, values["steps"])
         self.steps, self._n_done, self._n_pairs = values["steps"], values["n_done"], values["n_pairs"]
         self._rng.bit_generator.state, self._epoch_began = own["rng"], own["epoch_began"]
         self._total.fill_(own["total"])
@@ -173,12 +168,7 @@ class Trainer:
         del propagated
         self._objective.add_l2(gradient, self._layer0, batch, n_pairs)
         gradient[: len(self._fixed)].zero_()
-        for side, rows in zip(self._sides, (gradient[:u], gradient[u:]), strict=True):
-            side.grad = rows
-        self._adam.param_groups[0]["lr"] = self._learning_rate()
-        self._adam.step()
-        for side in self._sides:
-            side.grad = None  # a third of what the next step needs
+        self._adam.step(gradient, self._learning_rate())
         self.steps += 1
         return loss
 
