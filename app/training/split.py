@@ -12,7 +12,7 @@ SplitKind = Literal["time", "random", "new"]
 
 TELLING_MS = 3_600_000  # an hour: rows of one bulk load, stamped as they came in, lie closer together
 RANDOM_SHARE = 0.1  # of the edges of a user
-FEW_HELD_OUT = 500  # edges; of fewer, the best recipe is one by luck, so small graphs give up to LARGEST_SHARE of theirs
+FEW_HELD_OUT = 500  # edges; by fewer the best recipe is so by luck: small graphs give up to LARGEST_SHARE of theirs
 LARGEST_SHARE = 0.2
 MOST_HELD_OUT = 10_000  # edges, a standard error of a percent; trials do without them, and each is judged by them
 
