@@ -60,9 +60,11 @@ class GivenAnswerStore:
         }
         lapsed = {"$and": [{"$eq": [{"$type": "$status"}, "missing"]}, {"$lte": ["$held_until", "$$NOW"]}]}
         free = {"$or": [lapsed, {"$lte": ["$expires_at", "$$NOW"]}]}  # also when there was none: missing is least
+        # A claim that is held for longer than any can be is from before the clock was set back.
+        held = {"$mergeObjects": ["$$ROOT", {"held_until": {"$min": ["$held_until", _in(CLAIM_SECONDS * 1000)]}}]}
         document: dict[str, Any] = await self._answers.find_one_and_update(
             {"_id": key},
-            [{"$replaceWith": {"$cond": [free, new, "$$ROOT"]}}],
+            [{"$replaceWith": {"$cond": [free, new, held]}}],
             upsert=True,
             return_document=ReturnDocument.AFTER,
         )

@@ -9,7 +9,7 @@ import pytest
 
 from app.settings import Settings
 from app.store.client import Database, prepare_database
-from app.store.given_answers import Claim, GivenAnswerStore
+from app.store.given_answers import CLAIM_SECONDS, Claim, GivenAnswerStore, Refusal
 from tests.api.test_processes import process
 from tests.support.service import api
 
@@ -116,6 +116,15 @@ async def test_of_many_who_ask_at_once_one_may(database: Database) -> None:
     store = GivenAnswerStore(database, 60.0)
     found = await asyncio.gather(*(store.claim("k", b"d") for _ in range(20)))
     assert sum(isinstance(one, Claim) for one in found) == 1
+
+
+async def test_a_claim_from_before_the_clock_was_set_back_lapses_too(database: Database) -> None:
+    store = GivenAnswerStore(database, 60.0)
+    await store.claim("key", b"digest")
+    await database["given_answers"].update_one({}, [{"$set": {"held_until": {"$add": ["$$NOW", 3_600_000]}}}])
+    assert await store.claim("key", b"digest") is Refusal.in_progress
+    soon = {"$expr": {"$lte": ["$held_until", {"$add": ["$$NOW", 1000 * CLAIM_SECONDS]}]}}
+    assert await database["given_answers"].count_documents(soon) == 1
 
 
 async def test_a_retry_after_a_lost_answer_reaches_another_process(
