@@ -57,10 +57,20 @@
 """
 
 import math
+import reprlib
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 CHALLENGE = 'ApiKey realm="coursegraph", header="X-API-Key"'
+
+_shortened = reprlib.Repr()
+_shortened.maxstring = _shortened.maxother = 80  # characters
+_shortened.maxlevel = 2  # what is nested a thousand times cannot be written as a whole
+
+
+def shown(value: object) -> str:
+    """A value in a sentence, whatever its size."""
+    return _shortened.repr(value)
 
 
 class CourseGraphError(Exception):
@@ -304,7 +314,7 @@ class InvalidValueError(HttpError):
     status, slug, title = 422, "invalid_value", "Invalid value"
 
     def __init__(self, loc: tuple[str | int, ...], value: object, wanted: str) -> None:
-        super().__init__(f"{'.'.join(map(str, loc))} has value {value!r}; wanted {wanted}")
+        super().__init__(f"{'.'.join(map(str, loc))} has value {shown(value)}; wanted {wanted}")
         self.loc = loc
         self.wanted = wanted
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from app.api.bodies import JSON, NDJSON, describe_json_error, media_type, parse_json, read_json, read_lines
 from app.api.reports import Report
 from app.api.slots import LARGE_BYTES, AllSlots
-from app.errors import HttpError, InvalidValueError, TooLargeError, UnsupportedMediaError
+from app.errors import HttpError, InvalidValueError, MalformedBodyError, TooLargeError, UnsupportedMediaError
 from app.schemas.reports import RejectedRow
 from app.schemas.rows import UnreadableRow, reject, validate_rows
 
@@ -111,19 +111,26 @@ def _is_large(request: Request) -> bool:
 
 async def _process(chunks: Chunks, kind: BatchKind, report: Report, *, write: bool) -> None:
     start = 0
-    async for rows in chunks:
-        good, bad = validate_rows(kind.model, rows, types=kind.types, numbers=range(start, start + len(rows)))
-        records = [record for _, record in good]
-        if not records:
-            outcome = Outcome(0, 0, 0, [])
-        elif write:
-            outcome = await kind.write(records)
-        else:
-            outcome = Outcome(0, 0, 0, await kind.check(records))
-        bad += [reject(*good[position], error.detail, error.slug) for position, error in outcome.unknown]
-        report.add(len(records) - len(outcome.unknown), outcome.created, outcome.updated, outcome.unchanged)
-        await report.reject(sorted(bad, key=lambda row: row.index))
-        start += len(rows)
+    try:
+        async for rows in chunks:
+            start += await _process_chunk(rows, start, kind, report, write=write)
+    except MalformedBodyError as error:
+        raise MalformedBodyError(f"{error.detail}; {report.so_far(written=write)}") from None
+
+
+async def _process_chunk(rows: list[Any], start: int, kind: BatchKind, report: Report, *, write: bool) -> int:
+    good, bad = validate_rows(kind.model, rows, types=kind.types, numbers=range(start, start + len(rows)))
+    records = [record for _, record in good]
+    if not records:
+        outcome = Outcome(0, 0, 0, [])
+    elif write:
+        outcome = await kind.write(records)
+    else:
+        outcome = Outcome(0, 0, 0, await kind.check(records))
+    bad += [reject(*good[position], error.detail, error.slug) for position, error in outcome.unknown]
+    report.add(len(records) - len(outcome.unknown), outcome.created, outcome.updated, outcome.unchanged)
+    await report.reject(sorted(bad, key=lambda row: row.index))
+    return len(rows)
 
 
 async def _take_one(row: object, kind: BatchKind, report: Report, *, dry_run: bool) -> None:

@@ -1,5 +1,6 @@
 """Reading request bodies: content type, gzip, and a bound on size, before anything is parsed."""
 
+import asyncio
 import zlib
 from collections.abc import AsyncIterator
 
@@ -48,6 +49,8 @@ async def read_lines(request: Request, limit_bytes: int) -> AsyncIterator[bytes]
     """Lines that are not blank.  Of a longer one than ``limit_bytes`` only the first ``limit_bytes`` + 1 are given."""
     rest = b""
     async for chunk in read_chunks(request):
+        if (not rest and not chunk.strip()) or (len(rest) > limit_bytes and b"\n" not in chunk):
+            continue  # gzip makes gigabytes of nothing at all
         *lines, rest = (rest + chunk).split(b"\n")
         for line in lines:
             if stripped := line[: limit_bytes + 1].strip():
@@ -70,6 +73,7 @@ async def _inflate(packed: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
                 started = started or bool(rest)
                 data = member.decompress(rest, INFLATE_BYTES)
                 yield data
+                await asyncio.sleep(0)  # others have their turn, however much comes out of what is here already
                 rest = member.unconsumed_tail or member.unused_data
                 more = len(data) == INFLATE_BYTES and not member.eof
         if started and not member.eof:

@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from app.api.gorse.answers import error_text, is_gorse
-from app.errors import DatabaseGoneError, HttpError, InvalidValueError, MalformedBodyError, NotFoundError
+from app.errors import DatabaseGoneError, HttpError, InvalidValueError, MalformedBodyError, NotFoundError, shown
 from app.schemas.problems import MEDIA_TYPE, problem
 from app.store.client import UNAVAILABLE_ERRORS
 from app.telemetry.logging import request_id
@@ -21,7 +21,6 @@ logger = logging.getLogger(__name__)
 
 # Slugs of statuses that the framework gives and that have no error class of ours.
 _SLUGS = {404: NotFoundError.slug, 405: "method_not_allowed", 400: MalformedBodyError.slug}
-_SHOWN_CHARACTERS = 200  # of a value in a sentence
 
 
 def add_exception_handlers(app: FastAPI) -> None:
@@ -91,7 +90,7 @@ def validation_response(request: Request, errors: Sequence[Any]) -> Response:
     listed = [{"loc": list(e["loc"]), "msg": e["msg"], "type": e["type"]} for e in errors]
     first = errors[0]
     place = ".".join(map(str, first["loc"]))
-    value = "" if first["type"] == "missing" else f" has value {_shown(first.get('input'))}"
+    value = "" if first["type"] == "missing" else f" has value {shown(first.get('input'))}"
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
     return _respond(
         request,
@@ -101,11 +100,6 @@ def validation_response(request: Request, errors: Sequence[Any]) -> Response:
         detail=f"{place}{value}: {first['msg']}{more}",
         members={"errors": listed},
     )
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
 
 
 def _methods_of(request: Request) -> list[str]:

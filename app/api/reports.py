@@ -53,6 +53,12 @@ class Report:
         """Count anew; there were no rejected rows."""
         self._counts = dict.fromkeys(self._counts, 0)
 
+    def so_far(self, *, written: bool) -> str:
+        """What was done before a body broke off, in words."""
+        n_accepted = self._counts["accepted"]
+        done = "written" if written else "good"
+        return f"of the rows before that {n_accepted} are {done} and {self.n_rejected} were rejected"
+
     async def reject(self, rows: Sequence[RejectedRow]) -> None:
         """Name bad rows."""
         if not rows:

@@ -2,7 +2,6 @@
 
 import itertools
 import re
-import reprlib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -10,7 +9,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from app.errors import InvalidValueError
+from app.errors import InvalidValueError, shown
 from app.schemas.fields import MAX_ID_LENGTH
 from app.schemas.interactions import Interaction
 from app.schemas.reports import RejectedRow
@@ -19,10 +18,6 @@ Row = TypeVar("Row", bound=BaseModel)
 
 ID_FIELDS = ("user_id", "course_id", "type")  # what names a row of any kind, in this order
 PROBLEMS_NAMED = 3  # of one row; more hide the first one
-
-_shortened = reprlib.Repr()
-_shortened.maxstring = _shortened.maxother = 80  # characters
-_shortened.maxlevel = 2
 
 # "String should have at most 128 characters" -> "at most 128 characters"
 _WANTED = re.compile(r"^\w+ should (?:be|have|match) ")
@@ -78,7 +73,7 @@ def row_id(row: object) -> str | None:
     parts = [fields[field] for field in ID_FIELDS if field in fields]
     return (
         _encodable(
-            "/".join(part[:MAX_ID_LENGTH] if isinstance(part, str) else repr(part)[:MAX_ID_LENGTH] for part in parts)
+            "/".join(part[:MAX_ID_LENGTH] if isinstance(part, str) else shown(part)[:MAX_ID_LENGTH] for part in parts)
         )
         or None
     )
@@ -100,9 +95,9 @@ def describe_problem(problem: ErrorDetails, model: type[BaseModel]) -> str:
     if problem["type"] == "extra_forbidden":
         return f"{key} is not a known key; wanted one of {', '.join(model.model_fields)}"
     if problem["type"] == "model_type":
-        return f"the row has value {_shortened.repr(problem['input'])}; wanted an object"
+        return f"the row has value {shown(problem['input'])}; wanted an object"
     wanted, replaced = _WANTED.subn("wanted ", message)
-    return f"{key} has value {_shortened.repr(problem['input'])}; {wanted if replaced else message}"
+    return f"{key} has value {shown(problem['input'])}; {wanted if replaced else message}"
 
 
 def _encodable(text: str) -> str:

@@ -1,5 +1,6 @@
 """Input that is meant to break something: each is a clear 4xx, never a 500, and nothing is half written."""
 
+import asyncio
 import gzip
 import json
 from typing import Any
@@ -117,6 +118,33 @@ async def test_one_line_without_end_is_cut_and_named(client: httpx.AsyncClient) 
     assert (report["accepted"], [row["type"] for row in report["rejected"]]) == (1, ["malformed_row"])
 
 
+async def test_a_bomb_of_blank_lines_holds_nobody_up(client: httpx.AsyncClient) -> None:
+    headers = {"Content-Type": NDJSON, "Content-Encoding": "gzip"}
+    bomb = gzip.compress(b"\n" * 2**26 + b" " * 2**26 + b'{"user_id": "a"}')
+    posting = asyncio.create_task(client.post("/users", content=bomb, headers=headers))
+    n_answers = 0
+    while not posting.done():
+        assert (await client.get("/health/live")).status_code == 200
+        n_answers += 1
+    assert n_answers > 10
+    assert (await posting).json()["accepted"] == 1
+
+
+@pytest.mark.parametrize(("path", "key"), [("/recommendations", "n"), ("/users", "user_id"), ("/courses/a", "title")])
+async def test_what_is_nested_deeply_is_named_in_short(client: httpx.AsyncClient, path: str, key: str) -> None:
+    deep = '{"a":' * 1000 + "1" + "}" * 1000
+    method = "PUT" if path == "/courses/a" else "POST"
+    answer = await client.request(
+        method, path, content=f'{{"{key}": {deep}}}', headers={"Content-Type": "application/json"}
+    )
+    assert (answer.status_code, answer.json()["type"]) == (422, "invalid_value")
+    assert len(answer.json()["detail"]) < 500
+    report = await client.post(
+        "/users", content=f'[{{"user_id": {deep}}}]', headers={"Content-Type": "application/json"}
+    )
+    assert len(report.json()["rejected"]) == 1
+
+
 async def test_lines_that_are_cut_or_mixed_are_named_and_the_others_are_written(client: httpx.AsyncClient) -> None:
     mixed = b'{"user_id": "a"}\n{"user_id": "b"\n{"user_id": "c"}{"user_id": "d"}\n\n[1]\n'
     lines = mixed + b'{"user_id": "e"}\r\n{"user_id": "f'
@@ -133,6 +161,10 @@ async def test_a_body_that_breaks_off_leaves_what_its_report_would_have_said(cli
     answer = await client.post("/users?on_error=abort", content=packed, headers=headers)
     assert (answer.status_code, answer.json()["type"]) == (400, "malformed_body")
     assert (await client.get("/users")).json()["items"] == []
+    many = b"".join(b'{"user_id": "u%d"}\n' % number for number in range(2_001))
+    answer = await client.post("/users", content=gzip.compress(many) + b"no gzip", headers=headers)
+    assert "of the rows before that 2000 are written and 0 were rejected" in answer.json()["detail"]
+    assert len((await client.get("/users?limit=1000")).json()["items"]) == 1000
 
 
 @pytest.mark.parametrize(
