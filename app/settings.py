@@ -257,8 +257,8 @@ class Settings(BaseSettings):
     log_format: Literal["text", "json"] = Field("text", description="`text` for people, `json` for collectors")
     traces: bool = Field(
         False,
-        description="Send OpenTelemetry spans of requests and training runs to where `OTEL_EXPORTER_OTLP_ENDPOINT` "
-        "says; needs the extra `otel`",
+        description="Send OpenTelemetry spans of requests, training runs and their database commands to where "
+        "`OTEL_EXPORTER_OTLP_ENDPOINT` says; needs the extra `otel`",
     )
 
 

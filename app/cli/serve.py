@@ -74,11 +74,13 @@ def serve(settings: Settings, listener: socket.socket) -> None:
     from app.api.ports import Ports  # noqa: PLC0415
     from app.api.protocol import protocol_class  # noqa: PLC0415
     from app.api.server import Server  # noqa: PLC0415
+    from app.store.traced import trace_commands  # noqa: PLC0415
 
     listeners = [listener]
     if settings.metrics_port is not None:
         listeners.append(listen_apart(settings.metrics_host, settings.metrics_port))
     traces = Traces.begin("api") if settings.traces else Traces()
+    trace_commands(traces)
     app = traces.around(create_application(settings, local=all(map(is_local, listeners))))
     config = uvicorn.Config(
         app if settings.metrics_port is None else Ports(app, settings.metrics_port),

@@ -38,6 +38,10 @@ def work_command(alive_file: Path | None, metrics_port: int | None, metrics_host
         except OSError as error:
             raise ListenError(metrics_host, metrics_port, error.strerror or str(error)) from None
     traces = Traces.begin("worker") if settings.traces else Traces()
+    if settings.traces:
+        from app.store.traced import trace_commands  # noqa: PLC0415 - the driver is of no use to `--help`
+
+        trace_commands(traces)
     try:
         asyncio.run(_work(settings, alive_file, metrics, traces))
     finally:

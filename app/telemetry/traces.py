@@ -1,5 +1,7 @@
 """OpenTelemetry traces of requests and training runs, off unless asked for; they need the extra ``otel``.
 
+``app.store.traced`` adds their database commands.
+
 Where spans go is said by OpenTelemetry's own variables: OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_TRACES_SAMPLER and so on.
 """
 
@@ -12,6 +14,7 @@ from app.errors import MissingExtraError
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import SpanExporter
+    from opentelemetry.trace import Tracer
 
 SCOPE = "coursegraph"
 UNTRACED = "health/.*,metrics,page/.*,favicon.ico"  # probes, scrapes and files of the page
@@ -41,6 +44,11 @@ class Traces:
         provider.add_span_processor(BatchSpanProcessor(exporter or OTLPSpanExporter()))
         return cls(provider)
 
+    @property
+    def tracer(self) -> "Tracer | None":
+        """What makes spans, if any are made."""
+        return None if self._provider is None else self._provider.get_tracer(SCOPE)
+
     def around(self, app: Any) -> Any:
         """The ASGI application with a span round each request, named by its route."""
         if self._provider is None:
@@ -59,11 +67,11 @@ class Traces:
     @contextmanager
     def span(self, name: str, **attributes: str) -> Iterator[Callable[[str, str], None]]:
         """A span round the block, which may note more of it; an error that leaves it is noted."""
-        if self._provider is None:
+        if self.tracer is None:
             yield lambda _, __: None
             return
         known = {f"{SCOPE}.{key}": value for key, value in attributes.items()}
-        with self._provider.get_tracer(SCOPE).start_as_current_span(name, attributes=known) as span:
+        with self.tracer.start_as_current_span(name, attributes=known) as span:
             yield lambda key, value: span.set_attribute(f"{SCOPE}.{key}", value)
 
     def end(self) -> None:

@@ -126,7 +126,7 @@ def test_spans_arrive_at_a_collector(
             assert started.stderr is not None
             line = next(line for line in started.stderr if "listening on " in line)
             url = line.split("listening on ")[1].strip()
-            assert httpx.get(f"{url}/recommendations/ada").status_code == 200
+            assert httpx.get(f"{url}/recommendations/ada", timeout=30).status_code == 200
             started.terminate()
             started.communicate(timeout=20)
         finally:
@@ -134,4 +134,10 @@ def test_spans_arrive_at_a_collector(
     (sent,) = brought.get(timeout=20).resource_spans  # sent when the process ended, at the latest
     service = {attribute.key: attribute.value.string_value for attribute in sent.resource.attributes}["service.name"]
     assert service == "coursegraph-api"
-    assert [span.name for scope in sent.scope_spans for span in scope.spans] == ["GET /recommendations/{user_id}"]
+    found = {span.name: span for scope in sent.scope_spans for span in scope.spans}
+    request = found.pop("GET /recommendations/{user_id}")
+    assert set(found) >= {"find interactions"}
+    assert {span.parent_span_id for span in found.values()} == {request.span_id}
+    told = {attribute.key: attribute.value.string_value for attribute in found["find interactions"].attributes}
+    assert told["db.operation.name"] == "find"
+    assert not any("ada" in str(span) for span in found.values())
