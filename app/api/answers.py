@@ -10,6 +10,7 @@ import numpy as np
 import orjson
 from fastapi import Request, Response
 
+from app.api.heads import read_headers
 from app.api.recommender import Answer
 from app.domain.lists import recommendation_id
 from app.schemas.recommendations import PercentOver
@@ -57,7 +58,21 @@ def list_response(
     percent_over: PercentOver,
     courses: Mapping[str, Any] | None = None,
 ) -> Response:
-    """The list with its tag, or 304 when the caller has it already.
+    """The list with its tag, or 304 when the caller of GET has it already."""
+    scope = request.scope
+    known = read_headers(scope["headers"]).if_none_match if scope["method"] == "GET" else None
+    status, headers, body = list_reply(user_id, answer, percent_over, courses, known)
+    return RawResponse(body, headers, status)
+
+
+def list_reply(
+    user_id: str | None,
+    answer: Answer,
+    percent_over: PercentOver,
+    courses: Mapping[str, Any] | None = None,
+    known: bytes | None = None,
+) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    """Status, headers and body.  known: If-None-Match.
 
     The tag is made from the list and from what the user has taken, so it is the same in every process.
     """
@@ -67,10 +82,10 @@ def list_response(
     said = b"\x1e".join((str(ranked.model_id).encode(), ranked.source.encode(), answer.taken, told))
     tag = b'W/"%b"' % hashlib.sha256(said).hexdigest()[:TAG_DIGITS].encode()
     headers = [(b"etag", tag), (b"cache-control", b"private")]
-    if request.scope["method"] == "GET" and _is_known(request, tag):
-        return RawResponse(b"", headers, NOT_MODIFIED)
+    if known is not None and _names(known, tag):
+        return NOT_MODIFIED, headers, b""
     body = document(user_id, answer, percent_over, items)
-    return RawResponse(body, [(b"content-length", b"%d" % len(body)), (b"content-type", JSON), *headers])
+    return 200, [(b"content-length", b"%d" % len(body)), (b"content-type", JSON), *headers], body
 
 
 def _told(answer: Answer) -> bytes:
@@ -148,10 +163,7 @@ def document(user_id: str | None, answer: Answer, percent_over: PercentOver, ite
     )
 
 
-def _is_known(request: Request, tag: bytes) -> bool:
+def _names(known: bytes, tag: bytes) -> bool:
     """Whether If-None-Match names the tag; weakly, as RFC 9110 says."""
-    for name, value in request.scope["headers"]:
-        if name == b"if-none-match":
-            opaque = tag.removeprefix(b"W/")
-            return value.strip() == b"*" or opaque in {one.strip().removeprefix(b"W/") for one in value.split(b",")}
-    return False
+    opaque = tag.removeprefix(b"W/")
+    return known.strip() == b"*" or opaque in {one.strip().removeprefix(b"W/") for one in known.split(b",")}

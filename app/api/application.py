@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from app import __version__
+from app.api.at_once import AtOnce
 from app.api.batches import ARRAY_ROWS
 from app.api.dependencies import Services
 from app.api.exception_handlers import add_exception_handlers
@@ -108,7 +109,8 @@ def create_application(settings: Settings, *, local: bool = False) -> FastAPI:
             ],
             expose_headers=["ETag", "Location", "Retry-After", "X-Request-ID", "Idempotency-Replayed"],
         )
-    app.add_middleware(RequestMiddleware, metrics=metrics)
+    app.state.at_once = AtOnce(FIRST, metrics)
+    app.add_middleware(RequestMiddleware, metrics=metrics, at_once=app.state.at_once)
     add_exception_handlers(app)
     complete_openapi(app)
     return app

@@ -36,6 +36,7 @@ from app.store.client import UNAVAILABLE_ERRORS
 log = logging.getLogger(__name__)
 
 GIVEN = "coursegraph.key"  # where the middleware leaves the key of a request in its scope
+ADMITTED = "coursegraph.admitted"  # in the scope of a request that was looked at before: whether it was let in
 REFRESH_SECONDS = 0.5  # how long a key that was revoked may still open something
 TELL_SECONDS = 30.0  # between two notes of when keys were used, so that a call costs no write
 ADMIN_ID = "admin"  # of the key that is a setting

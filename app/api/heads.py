@@ -1,6 +1,51 @@
-"""HEAD: whatever GET answers, without its body."""
+"""Heads of requests and answers: what is read from the one, what stands in every other, and HEAD."""
+
+import re
+from collections.abc import Iterable
+from random import getrandbits
 
 from starlette.types import Message, Send
+
+from app.api.compression import accepts_gzip
+
+REQUEST_ID = b"x-request-id"
+NOSNIFF = b"x-content-type-options", b"nosniff"  # what somebody stored is never run, whatever it looks like
+_ACCEPTABLE = re.compile(rb"[!-~]{1,128}")  # printable ASCII, so that it can stand in a header and a log line
+
+
+class Given:
+    """What the caller gave in the head: an id if it can be used, a key, the tags of lists that it has; takes gzip."""
+
+    __slots__ = ("id", "if_none_match", "key", "origin", "packs")
+
+    def __init__(self) -> None:
+        self.id: bytes | None = None
+        self.key: bytes | None = None
+        self.if_none_match: bytes | None = None
+        self.origin = False  # a page of another host, or of this one
+        self.packs = False
+
+
+def read_headers(headers: Iterable[tuple[bytes, bytes]]) -> Given:
+    """What we look at in every request; of a header that is there twice the last."""
+    given = Given()
+    for name, value in headers:
+        if name == REQUEST_ID:
+            given.id = value if _ACCEPTABLE.fullmatch(value) else None
+        elif name == b"accept-encoding":
+            given.packs = accepts_gzip(value)
+        elif name == b"x-api-key":
+            given.key = value
+        elif name == b"if-none-match":
+            given.if_none_match = value if given.if_none_match is None else given.if_none_match + b"," + value
+        elif name == b"origin":
+            given.origin = True
+    return given
+
+
+def new_request_id() -> bytes:
+    """Of a request whose caller gave none."""
+    return b"%016x" % getrandbits(64)
 
 
 class _AnsweredError(Exception):

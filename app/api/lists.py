@@ -40,7 +40,7 @@ class ListRoute(Route):
         """The endpoint behind our own reading of its parameters."""
         endpoint = self.endpoint
         model: type[BaseModel] = endpoint.__annotations__["options"].__origin__
-        read = _body_reader(model) if self.body_field is not None else _query_reader(model)
+        read = _body_reader(model) if self.body_field is not None else _of_query(query_reader(model))
         names = list(self.param_convertors)
         name = names[0] if names else None
 
@@ -50,7 +50,7 @@ class ListRoute(Route):
             if name is None:
                 answer = await endpoint(request, options)
             else:
-                answer = await endpoint(_read_id(request, name), request, options)
+                answer = await endpoint(read_id(request.scope["path_params"][name], name), request, options)
             return answer
 
         self._answer = handle
@@ -62,8 +62,8 @@ class ListRoute(Route):
         await response(scope, receive, send)
 
 
-def _read_id(request: Request, name: str) -> str:
-    value: str = request.scope["path_params"][name]
+def read_id(value: str, name: str = "user_id") -> str:
+    """The id in a path.  name: of its parameter.  Raises RequestValidationError."""
     if value.isalnum() and len(value) < 100:
         return value
     try:
@@ -72,12 +72,19 @@ def _read_id(request: Request, name: str) -> str:
         raise RequestValidationError(_at(error, "path", name)) from None
 
 
-def _query_reader(model: type[Given]) -> Callable[[Request], Coroutine[Any, Any, Given]]:
+def _of_query(read: Callable[[bytes], Given]) -> Callable[[Request], Coroutine[Any, Any, Given]]:
+    async def read_query(request: Request) -> Given:
+        return read(request.scope["query_string"])
+
+    return read_query
+
+
+def query_reader(model: type[Given]) -> Callable[[bytes], Given]:
+    """Makes options of a query string, the same for the same.  Raises RequestValidationError."""
     kept: dict[bytes, Given] = {}
     default = model.model_validate({})
 
-    async def read(request: Request) -> Given:
-        query: bytes = request.scope["query_string"]
+    def read(query: bytes) -> Given:
         if not query:
             return default
         options = kept.get(query)

@@ -65,6 +65,11 @@ class Live:
             raise UnavailableError(f"the service cannot answer yet: {self._problem}")
         return self._current
 
+    @property
+    def model(self) -> LiveModel | None:
+        """The model that is served now, None before there is one."""
+        return None if self._current is None else self._current.model
+
     def apply_local(self, changes: Iterable[Change]) -> None:
         """Know writes of this process at once; each carries the cluster time that its write gave."""
         changes = list(changes)

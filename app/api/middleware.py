@@ -1,28 +1,23 @@
 """One pure ASGI middleware round every request: its id, its metrics, its line in the log, and bugs as 500."""
 
 import logging
-import re
 import time
-from collections.abc import Iterable
-from random import getrandbits
 from typing import Any
 
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.compression import accepts_gzip, compressing
+from app.api.at_once import AtOnce
+from app.api.compression import compressing
 from app.api.exception_handlers import bug_response
 from app.api.gate import GIVEN
-from app.api.heads import is_answered, without_body
+from app.api.heads import NOSNIFF, REQUEST_ID, is_answered, new_request_id, read_headers, without_body
 from app.telemetry.logging import request_id
 from app.telemetry.metrics import Metrics
 
 logger = logging.getLogger("app.request")
 
-HEADER = b"x-request-id"
-NOSNIFF = b"x-content-type-options", b"nosniff"  # what somebody stored is never run, whatever it looks like
-_ACCEPTABLE = re.compile(rb"[!-~]{1,128}")  # printable ASCII, so that it can stand in a header and a log line
 _CLOSED = 499  # the caller went away before there was an answer; nginx's number for it
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 
@@ -30,18 +25,24 @@ _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"
 class RequestMiddleware:
     """Outermost of ours, and the only one: each more would cost every request."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self._app = app
-        self._metrics = metrics
+    def __init__(self, app: ASGIApp, metrics: Metrics, at_once: AtOnce) -> None:
+        """at_once: asked first."""
+        self._app, self._metrics, self._at_once = app, metrics, at_once
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        reply = self._at_once(scope)
+        if reply is not None:
+            await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
+            await send({"type": "http.response.body", "body": reply.body})
+            return
         began = time.perf_counter()
-        given, packs, scope[GIVEN] = _read_headers(scope["headers"])
-        id_ = given or b"%016x" % getrandbits(64)
+        given = read_headers(scope["headers"])
+        scope[GIVEN] = given.key
+        id_ = given.id or new_request_id()
         token = request_id.set(id_.decode())
         status = 0
 
@@ -50,13 +51,13 @@ class RequestMiddleware:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 took = b"app;dur=%.2f" % ((time.perf_counter() - began) * 1000)
-                message["headers"] = [*message.get("headers", ()), (HEADER, id_), (b"server-timing", took), NOSNIFF]
+                message["headers"] = [*message.get("headers", ()), (REQUEST_ID, id_), (b"server-timing", took), NOSNIFF]
             await send(message)
 
         asked = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
         answer = without_body(send_with_id) if asked is not scope else send_with_id
         try:
-            await self._app(asked, receive, compressing(answer) if packs else answer)
+            await self._app(asked, receive, compressing(answer) if given.packs else answer)
         except ClientDisconnect:
             status = _CLOSED
         except Exception as error:
@@ -79,16 +80,3 @@ class RequestMiddleware:
         if logger.isEnabledFor(level):
             fields: dict[str, Any] = {"status": status, "milliseconds": round(seconds * 1000, 2)}
             logger.log(level, "%s %r", method, scope["path"], extra=fields)
-
-
-def _read_headers(headers: Iterable[tuple[bytes, bytes]]) -> tuple[bytes | None, bool, bytes | None]:
-    """The id that the caller gave, if it can be used, whether the caller takes gzip, and the key."""
-    id_, packs, key = None, False, None
-    for name, value in headers:
-        if name == HEADER:
-            id_ = value if _ACCEPTABLE.fullmatch(value) else None
-        elif name == b"accept-encoding":
-            packs = accepts_gzip(value)
-        elif name == b"x-api-key":
-            key = value
-    return id_, packs, key

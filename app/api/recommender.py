@@ -60,15 +60,27 @@ class Recommender:
 
     async def recommend(self, user_id: str, options: Options, *, explain: bool = False) -> Answer:
         """A list for a user; from memory as soon as there is a model, but for profiles of those not met by it."""
+        now = self.recommend_now(user_id, options, explain=explain)
+        if now is not None:
+            return now
         current = self._live.current()
         model = current.model
         if model is None:
             return await self._recommend_yet(current.catalogue, user_id, options, explain=explain)
-        ranked = model.recommend(user_id, options)
+        ranked = model.popular(options, user_id)
         taken = _taken(model, user_id)
-        if ranked.source == "popular" and (profile := await self._live.profiles.get(user_id)) is not None:
+        if (profile := await self._live.profiles.get(user_id)) is not None:
             return _by_profile(model, user_id, profile, options, explain=explain)
         return Answer(ranked, taken, _reasons(model, user_id, ranked) if explain else None)
+
+    def recommend_now(self, user_id: str, options: Options, *, explain: bool = False) -> Answer | None:
+        """The same for a user with a vector; None for others, for whom the database may have to be asked."""
+        model = self._live.model
+        user = None if model is None else model.users.get(user_id)
+        if model is None or user is None:
+            return None
+        ranked = model.recommend_by(user, user_id, options)
+        return Answer(ranked, _taken(model, user_id), _reasons(model, user_id, ranked) if explain else None)
 
     async def recommend_to(
         self, course_ids: Collection[str], profile: Profile, options: Options, *, explain: bool = False

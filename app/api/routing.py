@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from app.api.access import scope_of
 from app.api.bodies import JSON, MERGE_PATCH, ParsedRequest, media_type, parse_json, read_json
-from app.api.gate import Gate
+from app.api.gate import ADMITTED, Gate
 from app.api.outage import unless_gone
 from app.api.slots import AllSlots
 from app.errors import UnsupportedMediaError
@@ -52,7 +52,7 @@ class Route(APIRoute):
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer those who may ask; a method that is not done here says so first."""
         if scope["method"] in (self.methods or ()):
-            if self.needed is not None:
+            if self.needed is not None and not scope.get(ADMITTED):  # once, as each time counts against the limit
                 gate: Gate = scope["state"]["gate"]
                 gate.admit(scope, self.needed)
             if self._kind is None:

@@ -81,11 +81,17 @@ def serve(settings: Settings, listener: socket.socket) -> None:
         listeners.append(listen_apart(settings.metrics_host, settings.metrics_port))
     traces = Traces.begin("api") if settings.traces else Traces()
     trace_commands(traces)
-    app = traces.around(create_application(settings, local=all(map(is_local, listeners))))
+    ours = create_application(settings, local=all(map(is_local, listeners)))
+    app = traces.around(ours)
     config = uvicorn.Config(
         app if settings.metrics_port is None else Ports(app, settings.metrics_port),
         loop="uvloop" if sys.platform != "win32" else "asyncio",
-        http=protocol_class(head_seconds=settings.head_timeout_seconds, body_seconds=settings.body_timeout_seconds),
+        http=protocol_class(
+            head_seconds=settings.head_timeout_seconds,
+            body_seconds=settings.body_timeout_seconds,
+            at_once=None if settings.traces else ours.state.at_once,
+            not_on=settings.metrics_port,
+        ),
         ws="none",
         lifespan="on",
         log_config=None,

@@ -77,6 +77,10 @@ class LiveModel:
         user = self.users.get(user_id)
         if user is None:
             return self.popular(options, user_id)
+        return self.recommend_by(user, user_id, options)
+
+    def recommend_by(self, user: UserVector, user_id: str, options: Options) -> RankedList:
+        """Courses for a user by this vector, which is the user's."""
         items = self._from_top_list(user_id, user, options) if _best_are_enough(options) else None
         if items is None:
             items = self._scored(user_id, user, options)
