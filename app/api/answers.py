@@ -18,7 +18,7 @@ from app.serving.explain import Explanation
 
 JSON = b"application/json"
 NOT_MODIFIED = 304
-TAG_DIGITS = 24
+TAG_BYTES = 12
 PIECES = 4  # of which a reason is made: the course, an amount, what stands between, the other amount
 
 _DATES = orjson.OPT_UTC_Z | orjson.OPT_OMIT_MICROSECONDS
@@ -80,7 +80,7 @@ def list_reply(
     ranked = answer.ranked
     told = _told(answer) if courses is None and isinstance(answer.reasons, Explanation) else items
     said = b"\x1e".join((str(ranked.model_id).encode(), ranked.source.encode(), answer.taken, told))
-    tag = b'W/"%b"' % hashlib.sha256(said).hexdigest()[:TAG_DIGITS].encode()
+    tag = b'W/"%b"' % hashlib.blake2b(said, digest_size=TAG_BYTES).hexdigest().encode()
     headers = [(b"etag", tag), (b"cache-control", b"private")]
     if known is not None and _names(known, tag):
         return NOT_MODIFIED, headers, b""

@@ -81,7 +81,9 @@ class LiveModel:
 
     def recommend_by(self, user: UserVector, user_id: str, options: Options) -> RankedList:
         """Courses for a user by this vector, which is the user's."""
-        items = self._from_top_list(user_id, user, options) if _best_are_enough(options) else None
+        items = self._from_published(user.row, options) if options.is_plain and user.row is not None else None
+        if items is None and _best_are_enough(options):
+            items = self._from_top_list(user_id, user, options)
         if items is None:
             items = self._scored(user_id, user, options)
         return RankedList(self.index.model_id, user.source, items)
@@ -234,6 +236,18 @@ class LiveModel:
         complete = 1 << self.overlay.bit(COMPLETE)
         return [id_ for id_, types in self.overlay.types_by_course(user_id).items() if types & complete]
 
+    def _from_published(self, row: int, options: Options) -> list[Ranked] | None:
+        """The list of nearly everybody without any options; None when one of its courses is not available any more."""
+        shelf = self.shelf
+        found = None if shelf.has_new else self._lists.first(row, options.n)
+        if found is None:
+            return None
+        eligible = shelf.view.eligible_bytes
+        for item in found[0]:
+            if not eligible[item]:
+                return None
+        return listed_few(shelf.view, *found, options)
+
     def _from_top_list(self, user_id: str, user: UserVector, options: Options) -> list[Ranked] | None:
         """The asked part from the user's kept list; None when too little of that fits the options.
 
@@ -291,10 +305,7 @@ class LiveModel:
 
     def _top_list(self, user_id: str, user: UserVector) -> TopList:
         changed = self.overlay.taken(user_id) if self.overlay.touched(user_id) else None
-        top = None
-        if changed is None:
-            row = self.index.user_row(user_id)
-            top = None if row is None else self._lists.published(row)
+        top = None if changed is not None or user.row is None else self._lists.published(user.row)
         top = top or self._lists.kept(user_id, changed)
         if top is None:
             if changed is not None:

@@ -1,7 +1,7 @@
 """What a caller may wish of a list, and the list."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 Field = Literal["categories", "tags", "level", "language"]
@@ -21,6 +21,8 @@ class Options:
     percent_over: softmax over the listed courses, or over all that could have been.
     temperature: scores are divided by it before the softmax; above 1 evens the percentages out.
     diversity: 0 ranks by score alone, towards 1 a course that resembles those above it comes later.
+    labels: the wanted ones of those fields in which any are.
+    is_plain: nothing is asked but n courses.
     """
 
     n: int = 10
@@ -36,6 +38,8 @@ class Options:
     include_only: tuple[str, ...] | None = None
     prerequisites_met: bool = False
     diversity: float = 0.0
+    labels: tuple[tuple[Field, tuple[str, ...]], ...] = field(init=False, repr=False, compare=False)
+    is_plain: bool = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.n < 1 or self.offset < 0:
@@ -44,17 +48,17 @@ class Options:
             raise ValueError(f"temperature has value {self.temperature}; wanted a finite number above 0")
         if not 0 <= self.diversity <= 1:
             raise ValueError(f"diversity has value {self.diversity}; wanted 0 to 1")
-
-    @property
-    def labels(self) -> tuple[tuple[Field, tuple[str, ...]], ...]:
-        """The wanted labels of those fields in which any are."""
         wanted: tuple[tuple[Field, tuple[str, ...]], ...] = (
             ("categories", self.categories),
             ("tags", self.tags),
             ("level", self.levels),
             ("language", self.languages),
         )
-        return tuple([(field, labels) for field, labels in wanted if labels])
+        object.__setattr__(self, "labels", tuple([(name, labels) for name, labels in wanted if labels]))
+        is_plain = not self.labels and not self.exclude and self.include_only is None
+        is_plain &= self.exclude_seen and not self.prerequisites_met and not self.offset
+        is_plain &= not self.diversity and self.percent_over == "recommended"
+        object.__setattr__(self, "is_plain", is_plain)
 
 
 class Ranked(NamedTuple):

@@ -24,16 +24,12 @@ class Shelf:
         self._new = np.zeros((0, index.item_vectors.shape[1]), np.float32)  # (X, D)
         if new_courses is not None and new:
             self._new = new_courses.vectors(new)
+        self.has_new = len(self._new) > 0  # whether courses that the model does not know have a vector
 
     @property
     def n_scored(self) -> int:
         """R': courses that have a score."""
         return len(self._items) + len(self._new)
-
-    @property
-    def has_new(self) -> bool:
-        """Whether courses that the model does not know have a vector."""
-        return len(self._new) > 0
 
     def scores(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """(D,) of a user -> (R',), or (B, D) -> (B, R'); R' = I without vectors of new courses, R with them."""

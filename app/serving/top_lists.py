@@ -33,6 +33,8 @@ class TopLists:
 
     def __init__(self, index: ServingIndex) -> None:
         self._index = index
+        items = index.contents.top_items
+        self._none = 0 if items is None else no_item(items)
         self._kept: OrderedDict[str, tuple[Taken | None, TopList]] = OrderedDict()
 
     def published(self, row: int) -> TopList | None:
@@ -41,12 +43,20 @@ class TopLists:
         items, scores = contents.top_items, contents.top_scores
         if items is None or scores is None:
             return None
-        own, none = items[row], no_item(items)
-        if len(own) and own[-1] != none:
+        own = items[row]
+        if len(own) and own[-1] != self._none:
             lasts = contents.top_lasts
             return TopList(own, scores[row], whole=False, last=float(scores[row, -1] if lasts is None else lasts[row]))
-        length = int(np.count_nonzero(own != none))  # there are no more
+        length = int(np.count_nonzero(own != self._none))  # there are no more
         return TopList(own[:length], scores[row, :length], length < len(own))
+
+    def first(self, row: int, n: int) -> tuple[list[int], list[float]] | None:
+        """The first n rows and scores of the list that came with the model; None when it has not so many."""
+        items, scores = self._index.contents.top_items, self._index.contents.top_scores
+        if items is None or scores is None or n > scores.shape[1]:
+            return None
+        rows: list[int] = items[row, :n].tolist()
+        return None if rows[-1] == self._none else (rows, scores[row, :n].tolist())
 
     def kept(self, user_id: str, changed: Taken | None) -> TopList | None:
         """The list made when the user had the same changes: ``changed`` must be the same object."""

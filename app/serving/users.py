@@ -1,22 +1,38 @@
 """Vectors of users as they are now."""
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
+from app.domain.contents import ArtifactContents
 from app.serving.fold_in import VectorParts, known_parts, moved_vector, new_parts
 from app.serving.index import ServingIndex
 from app.serving.options import Source
 from app.serving.overlay import Overlay, Taken
 
 
-@dataclass(frozen=True, slots=True)
 class UserVector:
-    """vector: (D,).  source: the model's own, corrected when the user's edges changed, or made from these alone."""
+    """vector: (D,).  source: the model's own, corrected when the user's edges changed, or made from these alone.
 
-    vector: NDArray[np.float32]
-    source: Source
+    row: of the model, when the vector is as it was trained; None: it is another.
+    """
+
+    __slots__ = ("_contents", "_vector", "row", "source")
+
+    def __init__(self, source: Source, vector: NDArray[np.float32]) -> None:
+        self.source, self._vector = source, vector
+        self.row: int | None = None
+
+    @classmethod
+    def trained(cls, contents: ArtifactContents, row: int, source: Source) -> "UserVector":
+        """Of a user of the model, whose vector is read when it is looked at: a ready list needs none."""
+        user = cls.__new__(cls)
+        user._contents, user.row, user.source = contents, row, source
+        return user
+
+    @property
+    def vector(self) -> NDArray[np.float32]:
+        """The vector."""
+        return self._vector if self.row is None else self._contents.user_vector(self.row)
 
 
 class UserVectors:
@@ -64,16 +80,15 @@ class UserVectors:
             return self._trained(row)
         if row is None:
             edges = self._overlay.edges(user_id)
-            return UserVector(new_parts(contents, edges).vector, "fold_in") if len(edges.rows) else None
+            return UserVector("fold_in", new_parts(contents, edges).vector) if len(edges.rows) else None
         change = self._overlay.edge_change(user_id)
         source: Source = "model" if contents.user_degrees[row] > 0 else "fold_in" if change.now.any() else "content"
-        return UserVector(moved_vector(contents, row, change), source)
+        return UserVector(source, moved_vector(contents, row, change))
 
     def _trained(self, row: int | None) -> UserVector | None:
         if row is None:
             return None
-        contents = self._index.contents
-        return UserVector(contents.user_vector(row), "model" if contents.user_degrees[row] > 0 else "content")
+        return UserVector.trained(self._index.contents, row, "model" if self._index.has_edges(row) else "content")
 
     def _trained_row(self, user_id: str) -> int | None:
         return None if self._overlay.forgotten(user_id) else self._index.user_row(user_id)
