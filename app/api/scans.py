@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from app.errors import UnavailableError
-from app.serving.neighbours import Steps
+from app.serving.neighbours import Steps, nothing
 
 AT_ONCE = 1  # each looks at gigabytes where users are millions: two would only wait for the same memory
 MOST_WAITING = 32  # a minute of them at 5,000,000 users
@@ -39,4 +39,4 @@ class Scans:
             except StopIteration as end:
                 result: Result = end.value
                 return result
-            found = await loop.run_in_executor(self._thread, work)
+            found = await (asyncio.sleep(0) if work is nothing else loop.run_in_executor(self._thread, work))

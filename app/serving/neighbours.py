@@ -18,13 +18,13 @@ from app.serving.shelf import Shelf
 POOL_PER_USER = 5  # users by standard score of whom the exact rank is computed, for each that is asked for
 LEAST_POOL = 100
 BLOCK_SEEN = 2**22  # interactions looked at at once
-RANKED_AT_ONCE = 8  # of these, a scoring of all courses each
+SCORED_AT_ONCE = 2**20  # courses for users of these: some milliseconds
 TOLD_AT_ONCE = 1_000  # users who changed: a few milliseconds
 
 Result = TypeVar("Result")
 Steps = Generator[Callable[[], Any], Any, Result]
 """An answer in steps.  What is yielded looks at nothing that changes, so a thread may call it while others are told and
-asked; what it gives is sent in."""
+asked; what it gives is sent in; ``nothing`` needs no thread."""
 
 
 def at_once(steps: Steps[Result]) -> Result:
@@ -133,12 +133,13 @@ class Neighbours:
         touched = [*self._live.overlay.touched_users()]
         for start in range(0, len(touched), TOLD_AT_ONCE):
             told += self._told(course_id, touched[start : start + TOLD_AT_ONCE])
-            yield _nothing  # let others have their turn
+            yield nothing  # let others have their turn
         forgotten, ids = self._forgotten(), self._live.index.users.ids
         pool: list[int] = yield lambda: self._pool(row, vector, n, forgotten, told)
         found: list[UserForCourse] = []
-        for start in range(0, len(pool), RANKED_AT_ONCE):
-            ranks = [self._rank(shelf, ids[user], row) for user in pool[start : start + RANKED_AT_ONCE]]
+        block = max(1, SCORED_AT_ONCE // max(shelf.n_scored, 1))
+        for start in range(0, len(pool), block):
+            ranks = [self._rank(shelf, ids[user], row) for user in pool[start : start + block]]
             found += yield partial(_called, [rank for rank in ranks if rank is not None])
         there = (user for user in found if not self._live.overlay.forgotten(user.user_id))
         return sorted(there, key=lambda user: user.rank)[:n]
@@ -239,7 +240,8 @@ class Neighbours:
         return told
 
 
-def _nothing() -> None: ...
+def nothing() -> None:
+    """A step with which an answer lets others have their turn."""
 
 
 def _called(works: Sequence[Callable[[], Result]]) -> list[Result]:
