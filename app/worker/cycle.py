@@ -124,6 +124,7 @@ class Cycle:
     def __init__(self, db: Database, recipe: Recipe, fence: int, ranks: Ranks | None = None) -> None:
         self._db, self._recipe, self._fence, self._ranks = db, recipe, fence, ranks
         self._runs, self._models, self._checkpoints = RunStore(db), ModelStore(db), CheckpointStore(db)
+        self._drawer = ThreadPoolExecutor(1, "drawing")
 
     async def run(self, run: Run, *, on_snapshot: Callable[[], None] = lambda: None) -> Outcome | None:
         """Do the whole run and write its end down; None if it was cancelled before it began.
@@ -319,7 +320,7 @@ class Cycle:
             fence=self._fence,
             training=training,
         )
-        pictures = await draw_pictures(self._db, contents, model_id, run_id, trained)
+        pictures = await draw_pictures(self._db, contents, model_id, run_id, trained, drawer=self._drawer)
         with tempfile.TemporaryDirectory(prefix="coursegraph-model-") as parent:
             directory = Path(parent) / model_id
             manifest = await asyncio.to_thread(write_artifact, directory, contents, description, pictures=pictures)

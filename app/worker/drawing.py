@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Mapping
+from concurrent.futures import Executor
 
 import numpy as np
 
@@ -33,14 +34,23 @@ Pictures = dict[str, bytes]
 
 
 async def draw_pictures(
-    db: Database, contents: ArtifactContents, model_id: str, run_id: str, trained: TrainedModel
+    db: Database,
+    contents: ArtifactContents,
+    model_id: str,
+    run_id: str,
+    trained: TrainedModel,
+    *,
+    drawer: Executor | None = None,
 ) -> Pictures:
-    """Files by name, graph.svg to embeddings.json; fewer when some could not be drawn, which the log then says."""
+    """Files by name, graph.svg to embeddings.json; fewer when some could not be drawn, which the log then says.
+
+    drawer: who draws; matplotlib keeps its fonts open for each thread that ever did.
+    """
     pictures: Pictures = {}
     try:
         facts = {course_id: course async for course_id, course in CourseStore(db).facts()}
         loss = LossPoints(model_id, run_id, trained.losses, validation=trained.validation)
-        await asyncio.to_thread(_draw, pictures, contents, facts, loss)
+        await asyncio.get_running_loop().run_in_executor(drawer, _draw, pictures, contents, facts, loss)
     except ModuleNotFoundError as error:
         log.warning("model %s is published without SVG and PNG pictures: %s", model_id, error)
     except Exception:
