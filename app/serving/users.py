@@ -17,6 +17,7 @@ class UserVector:
     """
 
     __slots__ = ("_contents", "_vector", "row", "source")
+    _contents: ArtifactContents
 
     def __init__(self, source: Source, vector: NDArray[np.float32]) -> None:
         self.source, self._vector = source, vector
