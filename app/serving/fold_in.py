@@ -32,12 +32,23 @@ class Edges:
 class EdgeChange:
     """Edges of a user of the model in training and now.
 
-    rows: (S,) items of either, ascending.  before, now: (S,) float64 weights, 0 where there is no edge.
+    rows: (S,) items of either, ascending.  weights: (2, S) float64, before and now, 0 where there is no edge.
     """
 
     rows: NDArray[np.int32]
-    before: NDArray[np.float64]
-    now: NDArray[np.float64]
+    weights: NDArray[np.float64]
+
+    @property
+    def before(self) -> NDArray[np.float64]:
+        """(S,) in training."""
+        before: NDArray[np.float64] = self.weights[0]
+        return before
+
+    @property
+    def now(self) -> NDArray[np.float64]:
+        """(S,) now."""
+        now: NDArray[np.float64] = self.weights[1]
+        return now
 
 
 TINY = np.finfo(np.float64).tiny
@@ -69,7 +80,7 @@ class VectorParts:
 
 def trained_edges(contents: ArtifactContents, row: int) -> Edges:
     """The edges that a user of the model had in training."""
-    of_user = slice(int(contents.seen_indptr[row]), int(contents.seen_indptr[row + 1]))
+    of_user = slice(*contents.seen_indptr[row : row + 2].tolist())
     if contents.seen_weights is None:
         weights = pair_weights(contents.seen_types[of_user], contents.type_weights)
     else:
@@ -103,9 +114,14 @@ def moved_vector(contents: ArtifactContents, row: int, change: EdgeChange) -> ND
     """
     messages = contents.item_messages
     assert messages is not None
-    degrees = contents.item_degrees[change.rows]
-    steps = _norms(change.now, degrees - change.before + change.now) - _norms(change.before, degrees)  # (S,)
-    vector: NDArray[np.float32] = (contents.user_vector(row) + steps @ messages[change.rows]).astype(np.float32)
+    degrees = np.empty_like(change.weights)
+    degrees[0] = contents.item_degrees.take(change.rows)
+    degrees[1] = degrees[0] - change.before + change.now
+    norms = _norms(change.weights, degrees)  # (2, S)
+    steps = norms[1] - norms[0]  # (S,)
+    vector: NDArray[np.float32] = (contents.user_vector(row) + steps @ _rows_of(messages, change.rows)).astype(
+        np.float32
+    )
     return vector
 
 
@@ -119,12 +135,10 @@ def new_parts(contents: ArtifactContents, edges: Edges) -> VectorParts:
 
 
 def _norms(weights: NDArray[np.float64], degrees: NDArray[np.float64]) -> NDArray[np.float64]:
-    """n_ui of a user's edges; 0 where the weight is."""
-    total = weights.sum()
-    if total <= 0:
-        return np.zeros(len(weights))
+    """n_ui of a user's edges, (S,), or (2, S) of two states; 0 where the weight is."""
     # An item that nobody has taken has degree 0, and then the weight is 0 too.
-    norms: NDArray[np.float64] = weights / np.sqrt(np.maximum(total * degrees, TINY))
+    products = np.add.reduce(weights, axis=-1, keepdims=True) * degrees
+    norms: NDArray[np.float64] = weights / np.sqrt(np.maximum(products, TINY))
     return norms
 
 

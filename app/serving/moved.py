@@ -53,7 +53,7 @@ def _needed(index: ServingIndex, published: TopList, step: NDArray[np.float32]) 
     if published.whole or len(published.rows) <= LEAST + 2 * FORTH:
         return len(published.rows)
     reached = float(published.scores[LEAST + FORTH]) - math.sqrt(step @ step) * index.longest_item
-    needed = int(np.searchsorted(-published.scores, -reached, side="right")) + 1
+    needed = int((-published.scores).searchsorted(-reached, side="right")) + 1
     if needed > len(published.scores):  # of the others the scores are not known, only that of the last
         return None if published.last > reached else len(published.rows)
     return max(needed, LEAST + 2 * FORTH)

@@ -221,9 +221,10 @@ class Overlay:
                 now.insert(place, weight)
             if not types:
                 gone.append(row)
-        columns = np.array(rows, np.int32), np.array(before, np.float64), np.array(now, np.float64)
-        taken = columns[0][~np.isin(columns[0], gone)] if gone else columns[0]
-        return _Compared(EdgeChange(*columns), Taken(taken, frozenset(others) if others else NOTHING))
+        touched = np.array(rows, np.int32)
+        taken = touched[~np.isin(touched, gone)] if gone else touched
+        change = EdgeChange(touched, np.array([before, now], np.float64))
+        return _Compared(change, Taken(taken, frozenset(others) if others else NOTHING))
 
     def _pair_weight(self, types: int, aged: tuple[int, float] | None = None) -> float:
         """The largest weight of the types, as in training.
