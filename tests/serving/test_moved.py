@@ -1,6 +1,5 @@
 """Lists of users with other edges, from the published ones, against scoring everything anew."""
 
-
 import numpy as np
 import pytest
 from hypothesis import given
