@@ -19,6 +19,7 @@ from app.training.config import Filter
 from app.training.evaluate import Rows, Scores, add_sparse
 from app.training.filters import cut_columns, ease, n_neighbours, taken_items, two_hop
 
+IMAGE_RIDGE = 1e-3  # of the mean eigenvalue
 SAMPLE_USERS = 500  # of whom scores are looked at for their standard deviation
 
 
@@ -85,11 +86,14 @@ def strengthened(matrix: csr_array, strength: float) -> ItemFilter | None:
 def linear_image(matrix: csr_array, embeddings: Embeddings, graph: BipartiteGraph) -> NDArray[np.float32]:
     """Item vectors G whose inner products with the users' come nearest to the filter's scores, (I, D).
 
-    Least squares over all users: (E'E)^-1 E'R F.
+    Ridge regression over all users: (E'E + c 1)^-1 E'R F, c small beside the mean of the eigenvalues.  Of few users, or
+    of users who are much alike, some directions are next to nothing, and without c the vectors would be endless there.
     """
     users = embeddings.user_vectors.astype(np.float64)
     sent = matrix.T @ (taken_items(graph).T @ users)  # (I, D)
-    image: NDArray[np.float32] = (sent @ np.linalg.pinv(users.T @ users, hermitian=True)).astype(np.float32)
+    products = users.T @ users
+    shrink = max(IMAGE_RIDGE * float(np.trace(products)) / len(products), np.finfo(np.float64).tiny)
+    image: NDArray[np.float32] = np.linalg.solve(products + shrink * np.eye(len(products)), sent.T).T.astype(np.float32)
     return image
 
 
