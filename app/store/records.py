@@ -115,7 +115,8 @@ class RecordStore(Generic[Given, Stored]):
         """
         if changes.get(self.id_field, record_id) != record_id:
             raise InvalidValueError((self.id_field,), changes[self.id_field], f"{record_id!r}, the id in the path")
-        return await self.change(record_id, lambda fields: merge_patch(fields, changes))
+        unknown = dict.fromkeys(changes.keys() - self.given.model_fields.keys())  # null too is refused, not passed over
+        return await self.change(record_id, lambda fields: merge_patch(fields, changes) | unknown)
 
     async def change(self, record_id: str, make: Callable[[Document], Document]) -> Patched[Stored]:
         """Replace a record by what ``make`` gives for its fields, nothing else being written between; the id stays.

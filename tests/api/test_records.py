@@ -22,6 +22,19 @@ async def test_patch_merges(client: httpx.AsyncClient) -> None:
     assert (bad.status_code, bad.json()["type"]) == (422, "invalid_value")
 
 
+@pytest.mark.parametrize("path", ["/users/u1", "/courses/c1"])
+@pytest.mark.parametrize("name", ["", "titel", "$set"])
+async def test_a_field_that_is_none_is_refused_also_where_it_would_be_cleared(
+    client: httpx.AsyncClient, path: str, name: str
+) -> None:
+    assert (await client.put(path, json={"title": "One"} if "courses" in path else {})).status_code == 201
+    for value in (None, 1):
+        answer = await client.patch(path, json={name: value, "attributes": {"x": 1}})
+        assert answer.status_code == 422
+        assert answer.json()["errors"][0]["loc"] == ["body", name]
+    assert (await client.get(path)).json()["attributes"] == {}
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body", "status", "slug"),
     [
