@@ -1,11 +1,10 @@
-"""Which array of the contents is in which file, and how ids become arrays."""
-
-from collections.abc import Sequence
+"""Which array of the contents is in which file."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.domain.contents import ArtifactContents
+from app.domain.packed_ids import pack_ids
 
 Array = NDArray[np.generic]
 
@@ -74,11 +73,3 @@ def to_arrays(contents: ArtifactContents) -> dict[str, Array]:
         blob, offsets = pack_ids(vocabulary.ids)
         arrays[f"{side}_ids"], arrays[f"{side}_id_offsets"] = blob, offsets.astype("<i8")
     return arrays
-
-
-def pack_ids(ids: Sequence[str]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """UTF-8 of all ids in one (B,) uint8, and the (len + 1,) int64 offsets at which they begin and end."""
-    encoded = [id_.encode() for id_ in ids]
-    offsets = np.zeros(len(encoded) + 1, np.int64)
-    np.cumsum([len(id_) for id_ in encoded], out=offsets[1:])
-    return np.frombuffer(b"".join(encoded), np.uint8), offsets

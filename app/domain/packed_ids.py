@@ -78,3 +78,11 @@ class PackedIds(Sequence[str]):
         return isinstance(other, Sequence) and not isinstance(other, str) and [*self] == [*other]
 
     __hash__ = None  # type: ignore[assignment]  # as of a list
+
+
+def pack_ids(ids: Sequence[str]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """UTF-8 of all ids in one (B,) uint8, and the (len + 1,) int64 offsets at which they begin and end."""
+    encoded = [id_.encode() for id_ in ids]
+    offsets = np.zeros(len(encoded) + 1, np.int64)
+    np.cumsum([len(id_) for id_ in encoded], out=offsets[1:])
+    return np.frombuffer(b"".join(encoded), np.uint8), offsets

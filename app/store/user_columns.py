@@ -11,7 +11,7 @@ from pymongo.errors import AutoReconnect
 
 from app.domain.contents import MAX_TYPES
 from app.domain.interactions import Features
-from app.domain.packed_ids import PackedIds
+from app.domain.packed_ids import PackedIds, pack_ids
 from app.errors import InvalidFeaturesError
 from app.store.client import UNAVAILABLE_ERRORS
 from app.store.snapshot import UserColumns
@@ -27,24 +27,12 @@ class Parcel:
     values: Mapping[str, Any]
 
 
-def packed_ids(ids: Sequence[str]) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
-    """UTF-8 of all, and the bytes of each."""
-    encoded = [id_.encode() for id_ in ids]
-    lengths = np.fromiter(map(len, encoded), np.int32, len(encoded))
-    return np.frombuffer(b"".join(encoded), np.uint8), lengths
-
-
-def unpacked_ids(blob: NDArray[np.uint8], lengths: NDArray[np.int32]) -> PackedIds:
-    """The inverse."""
-    return PackedIds(blob, np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]))
-
-
 def parcel_of(columns: UserColumns) -> Parcel:
     """To be sent."""
-    blob, lengths = packed_ids(columns.ids)
+    blob, offsets = pack_ids(columns.ids)
     arrays: dict[str, Array] = {
         "ids": blob,
-        "id_lengths": lengths,
+        "id_lengths": np.diff(offsets),
         "edge_counts": columns.edge_counts,
         "item_rows": columns.item_rows,
         "type_codes": columns.type_codes,
@@ -100,7 +88,7 @@ def columns_of(arrays: Mapping[str, Array], parts: Sequence[Mapping[str, Any]]) 
         if table != [*range(len(table))]:
             codes[edges:edges_end] = np.array(table, np.uint8)[codes[edges:edges_end]]
         rows[featured:featured_end] += users
-    ids = unpacked_ids(arrays["ids"], arrays["id_lengths"])
+    ids = PackedIds(arrays["ids"], np.concatenate([[0], np.cumsum(arrays["id_lengths"])]))
     widths = {part["width"]: place for place, part in enumerate(parts) if part["featured"]}
     if len(widths) > 1:
         (one, _), (other, place) = sorted(widths.items(), key=lambda item: item[1])[:2]

@@ -7,8 +7,9 @@ item filter, lists and files, holds: ids, and a course, a type and a time for ea
 from collections.abc import Callable, Sequence
 
 from app.domain.interactions import Snapshot
+from app.domain.packed_ids import PackedIds, pack_ids
 from app.store.snapshot import ReadUsers, UserColumns, UserRange, read_snapshot, read_users
-from app.store.user_columns import columns_of, packed_ids, parcel_of, parcel_of_failure, raise_failure, unpacked_ids
+from app.store.user_columns import columns_of, parcel_of, parcel_of_failure, raise_failure
 from app.training.checkpoint import Array, Checkpoint
 from app.training.ranks import Do, Ranks
 
@@ -27,8 +28,8 @@ def read_over(
         return read_snapshot(uri, database_name, types, half_life_days=half_life_days, should_stop=should_stop)
 
     def gather(ranges: Sequence[UserRange], items: Sequence[str], read: ReadUsers) -> UserColumns:
-        blob, lengths = packed_ids(items)
-        arrays: dict[str, Array] = {"item_ids": blob, "item_id_lengths": lengths}
+        blob, offsets = pack_ids(items)
+        arrays: dict[str, Array] = {"item_ids": blob, "item_id_offsets": offsets}
         requests = [
             Checkpoint(arrays, {"low": users.low, "high": users.high, "types": [*types], "database": database_name})
             for users in ranges
@@ -54,7 +55,7 @@ def reader(uri: Callable[[], str]) -> Do:
 
     def read(request: Checkpoint) -> Checkpoint:
         arrays, values = request.arrays, request.values
-        items = [*unpacked_ids(arrays["item_ids"], arrays["item_id_lengths"])]
+        items = [*PackedIds(arrays["item_ids"], arrays["item_id_offsets"])]
         return _parcel(
             lambda users: read_users(uri(), values["database"], values["types"], users, items), _range(request)
         )

@@ -25,12 +25,11 @@ import httpx
 import numpy as np
 import psutil
 
-from app.artifact.arrays import pack_ids
 from app.artifact.manifest import Description
 from app.artifact.top_lists import list_length
 from app.artifact.write import write_artifact
 from app.domain.contents import ArtifactContents
-from app.domain.packed_ids import PackedIds
+from app.domain.packed_ids import PackedIds, pack_ids
 from app.domain.vocabulary import Vocabulary
 from app.store.client import cluster_time, open_database, prepare_database
 from app.store.embedded import EmbeddedMongod

@@ -9,14 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.artifact.arrays import pack_ids
 from app.artifact.load import load_artifact
 from app.artifact.manifest import MANIFEST
 from app.artifact.top_lists import MOST_BYTES, SCORED, list_length, with_top_lists
 from app.artifact.write import write_artifact
 from app.domain.content import ContentMap, Encoder
 from app.domain.contents import ArtifactContents, no_item
-from app.domain.packed_ids import PackedIds
+from app.domain.packed_ids import PackedIds, pack_ids
 from app.errors import ArtifactError
 from tests.support.models import DESCRIPTION, light_gcn_contents, make_contents
 
