@@ -92,10 +92,7 @@ async def latest(database: Database) -> Run:
 async def test_a_rank_is_killed_and_the_model_is_the_same(
     database: Database, train: Callable[..., subprocess.Popen[bytes]]
 ) -> None:
-    """Started by ourselves: the run goes on.  Started by torchrun: the next attempt goes on, from the checkpoint.
-
-    Only with SLOW_TESTS=1 by torchrun: some times its new ranks do not find each other (gloo: connection refused).
-    """
+    """Started by ourselves: the run goes on.  Started by torchrun: the next attempt goes on, from the checkpoint."""
     await load_tastes(database)
     process = train(*OURS, "--ranks", "2")
     await kill_a_rank(process, database, lambda child: "app.worker.rank" in child.cmdline())
@@ -104,8 +101,6 @@ async def test_a_rank_is_killed_and_the_model_is_the_same(
     assert (first.status, first.error) == ("succeeded", None)
     assert not await database[f"{BUCKET}.files"].count_documents({})
 
-    if not os.environ.get("SLOW_TESTS"):
-        return
     process = train(*TORCHRUN, *OURS)
     await kill_a_rank(process, database, lambda child: child.environ().get("RANK") == "1")
     await succeeds(process)

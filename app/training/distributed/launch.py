@@ -10,12 +10,14 @@ from datetime import timedelta
 
 import torch
 import torch.distributed as dist
-from torch._C._distributed_c10d import PrefixStore, Store, TCPStore  # torch.distributed has them too, without types
+from torch._C._distributed_c10d import Store, TCPStore  # torch.distributed has them too, without types
+from torch.distributed.rendezvous import rendezvous
 
 from app.errors import RankLostError, TrainingError
 from app.leash import leashed
 from app.training.checkpoint import Checkpoint
 from app.training.distributed.group import Group
+from app.training.distributed.meeting import met
 from app.training.fit import fit_part
 from app.training.ranks import ALONE, Do, Ranks
 
@@ -57,13 +59,12 @@ def under_torchrun(environment: Mapping[str, str]) -> bool:
 @contextmanager
 def torchrun_ranks(environment: Mapping[str, str], timeout_seconds: float) -> Iterator[Group]:
     """This process as torchrun's variables say.  Raises RankLostError."""
-    local = int(environment.get("LOCAL_RANK", "0"))
-    with _said(int(environment["RANK"]), int(environment["WORLD_SIZE"])):
-        dist.init_process_group(_backend(), timeout=timedelta(seconds=timeout_seconds))
-    store = dist.distributed_c10d._get_default_store()
-    # Names of an attempt: the store outlives the ranks, and the next ones must not find what these were told.
-    named = PrefixStore(f"coursegraph/{environment.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
-    group = Group(named, local, patience_seconds=timeout_seconds)
+    rank, size = int(environment["RANK"]), int(environment["WORLD_SIZE"])
+    with _said(rank, size):
+        found, _, _ = next(rendezvous("env://", rank, size, timeout=timedelta(seconds=START_SECONDS)))
+        store = met(found, rank, size, START_SECONDS)
+        _join(store, rank, size, timeout_seconds)
+    group = Group(store, int(environment.get("LOCAL_RANK", "0")), patience_seconds=timeout_seconds)
     try:
         yield group
     finally:
