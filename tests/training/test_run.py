@@ -10,7 +10,7 @@ from app.domain.interactions import Features, Snapshot
 from app.domain.vocabulary import Vocabulary
 from app.domain.words import Words
 from app.errors import CancelledError, CollapsedError, NothingToLearnError
-from app.training.config import Loss, TrainingConfig
+from app.training.config import FilterWish, Loss, TrainingConfig
 from app.training.run import judge, train
 
 WEIGHTS = {"view": 1.0, "dislike": 0.0}
@@ -160,6 +160,16 @@ def test_lopsided_data_are_learned_from_and_judged(odd: Snapshot) -> None:
     assert model.split == "random"
     assert np.isfinite(model.embeddings.user_vectors).all()
     assert np.isfinite([value for measures in model.metrics.values() for value in measures.values()]).all()
+
+
+@pytest.mark.parametrize(
+    ("wish", "expected"), [("auto", "gf_cf"), ("gf_cf", "gf_cf"), ("ease", "ease"), ("none", "none")]
+)
+def test_of_data_too_few_to_judge_by_a_filter_says_more(wish: FilterWish, expected: str) -> None:
+    pairs = [(user, item) for user in range(20) for item in range(10) if (user + item) % 2 == 0]
+    model = train(snapshot(pairs, 20, 10), WEIGHTS, replace(CONFIG, filter=wish))
+    assert (model.split, model.recipe.item_filter) == ("none", expected)
+    assert (model.item_filter is not None) == (expected != "none")
 
 
 def test_data_that_teach_nothing_are_said_to() -> None:

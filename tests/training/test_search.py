@@ -10,7 +10,7 @@ from app.domain.interactions import Features, Snapshot
 from app.errors import CancelledError
 from app.graph.bipartite import BipartiteGraph
 from app.training.baselines import closed_forms
-from app.training.blend import FilterKind, linear_image, matrix_scores
+from app.training.blend import IMAGE_RIDGE, FilterKind, linear_image, matrix_scores
 from app.training.config import Recipe, TrainingConfig
 from app.training.evaluate import evaluate, model_scores
 from app.training.fit import fit
@@ -161,8 +161,10 @@ def test_the_image_of_a_filter_scores_as_near_to_it_as_vectors_can() -> None:
     matrix = FilterKind("ease", 5.0).matrix(graph)
     wanted = matrix_scores(graph, matrix)(np.arange(graph.n_users))
     found = linear_image(matrix, vectors, graph)
-    best, *_ = np.linalg.lstsq(vectors.user_vectors.astype(np.float64), wanted.astype(np.float64))
-    np.testing.assert_allclose(found, best.T, atol=5e-3)
+    shrink = np.sqrt(IMAGE_RIDGE * np.mean(np.linalg.eigvalsh(users.T @ users)))
+    stacked = np.concatenate([users, shrink * np.eye(6)]), np.concatenate([wanted, np.zeros((6, 20))])
+    best, *_ = np.linalg.lstsq(*stacked)
+    np.testing.assert_allclose(found, best.T, atol=1e-5)
 
 
 def test_the_image_of_a_filter_is_no_longer_than_it_must_be_where_users_are_alike() -> None:
