@@ -58,7 +58,8 @@ async def follow(
     and follow anew.
     """
     pipeline = _pipeline(kinds)
-    place: Document = {"startAtOperationTime": to_timestamp(since + 1)}
+    # From the time itself on, and not from the next: that is what the first token says, and its changes are to come.
+    place: Document = {"startAtOperationTime": to_timestamp(max(since, 1))}
     position, pause, checked = since, RETRY_SECONDS[0], False
     while True:
         try:
@@ -67,12 +68,13 @@ async def follow(
                 checked = True
             async with _open(db, pipeline, place) as cursor:
                 while True:
-                    events, token = await cursor.poll()
+                    polled, token = await cursor.poll()
+                    events = [event for event in polled if from_timestamp(event["clusterTime"]) > since]
                     changes = await _read(db, events)
                     place = {"resumeAfter": token}
                     pause = RETRY_SECONDS[0]
                     position = max(position, _position(events, token))
-                    yield ChangeBatch(changes, position, caught_up=len(events) < BATCH_EVENTS)
+                    yield ChangeBatch(changes, position, caught_up=len(polled) < BATCH_EVENTS)
         except PyMongoError as error:
             if not _passes(error):
                 raise

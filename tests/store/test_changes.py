@@ -298,3 +298,22 @@ async def test_leaves_no_cursor_on_the_server(database: Database) -> None:
         assert await cursors() == 1
     await asyncio.sleep(1.0)  # the poll that was under way may last another half second
     assert await cursors() == 0
+
+
+async def test_nothing_is_said_to_be_told_before_it_was(database: Database) -> None:
+    """Times of one second count up, so the next write may have the time right after the one that is followed from."""
+    interactions, times = database["interactions"], list[tuple[int, int, int]]()
+    for attempt in range(5):
+        await asyncio.sleep(1.02 - time.time() % 1)
+        await interactions.insert_one({"_id": interaction_key("u", f"before{attempt}", "view")})
+        since = await cluster_time(database)
+        async with following(database, since, {InteractionChanged}) as follower:
+            await follower.until(lambda: len(follower.batches) > 0)  # an empty one, after half a second
+            before = follower.last.position
+            await interactions.insert_one({"_id": interaction_key("u", f"after{attempt}", "view")})
+            await follower.until(lambda: bool(follower.changes))
+            times.append((since, before, follower.changes[0].cluster_time))
+        if times[-1][2] == since + 1:
+            break
+    assert all(since <= before < told for since, before, told in times), times
+    assert times[-1][2] == times[-1][0] + 1
