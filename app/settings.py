@@ -251,6 +251,12 @@ class Settings(BaseSettings):
         Path(tempfile.gettempdir()) / f"coursegraph-{getattr(os, 'getuid', lambda: 0)()}",
         description="Directory of fetched models, shared by the processes of a machine",
     )
+    users_held: int | None = Field(
+        None,
+        ge=0,
+        description="Users of the model, the first by id, of whom a process holds vectors and lists; what others have "
+        "taken is read when they are asked for, and they are folded in; 0: their files are not fetched; unset: all",
+    )
 
     # --- logging
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged")

@@ -140,7 +140,7 @@ def _lifespan(
             feel_pulse(uri, timeout_seconds) as pulse,
         ):
             uncounted = [name for name, weight in settings.interaction_weights.items() if weight <= 0]
-            live = Live(db, settings.cache_dir, metrics, pulse)
+            live = Live(db, settings.cache_dir, metrics, pulse, settings.users_held)
             takers = Takers(InteractionStore(db), uncounted, settings.popular_half_life_days)
             recommender = Recommender(live, InteractionStore(db), UserStore(db), takers)
             shown = Shown(ModelStore(db))

@@ -37,8 +37,11 @@ KINDS = (*USER_KINDS, CourseChanged, CurrentModelChanged)
 class Live:
     """The current model and catalogue, and how well they are kept up; ``run`` does the keeping."""
 
-    def __init__(self, db: Database, cache: Path, metrics: Metrics, pulse: Pulse) -> None:
-        self._db, self._cache, self._metrics, self._pulse = db, cache, metrics, pulse
+    def __init__(
+        self, db: Database, cache: Path, metrics: Metrics, pulse: Pulse, users_held: int | None = None
+    ) -> None:
+        """users_held: of a model, the first; None: all."""
+        self._db, self._cache, self._metrics, self._pulse, self._users_held = db, cache, metrics, pulse, users_held
         self._models = ModelStore(db)
         self.profiles = Profiles(UserStore(db), self)
         self.records = CourseRecords(CourseStore(db), self)
@@ -189,7 +192,7 @@ class Live:
         while True:
             pause = RETRY_SECONDS
             try:
-                index = await load_model(self._models, model_id, self._cache)
+                index = await load_model(self._models, model_id, self._cache, self._users_held)
                 await self._replay(LiveModel(index, current.catalogue), current)
                 break
             except UNAVAILABLE_ERRORS:

@@ -1,7 +1,7 @@
 """Pictures: those that the worker published with a model, and neighbourhoods and running curves drawn when asked."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -51,10 +51,11 @@ class PictureService:
         """The graph of the served model.  Raises NoModelError, NoPictureError."""
         model_id = await self._current()
         gone = self._gone()
-        if not gone:
+        if not gone and self._knows_who_is_gone():
             return await self._published(model_id, "graph", format_)
         document = orjson.loads((await self._published(model_id, "graph", "json")).content)
         points = graph_from(document)
+        gone |= await self._strangers([user.user_id for user in points.users])
         if gone.isdisjoint(user.user_id for user in points.users):
             return await self._published(model_id, "graph", format_)
         if points.focus in gone:
@@ -75,6 +76,7 @@ class PictureService:
         gone = self._gone()
         if user_id is not None:
             ranked = (await self._recommender.recommend(user_id, Options(n=RECOMMENDED))).ranked
+            await self._recommender.meet(model, [user_id])
             recommended = [Recommendation(item.course_id, item.rank, item.percent) for item in ranked.items]
             taken = _taken_by(model, user_id)
             row = model.index.users.row(user_id)
@@ -100,8 +102,11 @@ class PictureService:
         """The map of a model's vectors.  Raises NoModelError, UnknownModelError, NoPictureError."""
         picture = await self._published(model_id or await self._current(), "embeddings", format_)
         gone = self._gone()
-        if format_ != "json" or not gone:  # the files name users only where there are few
+        if format_ != "json" or (not gone and self._knows_who_is_gone()):  # others name users only where there are few
             return picture
+        gone |= await self._strangers(
+            orjson.loads(picture.content)["users"]["ids"]
+        )  # they are named where they are few
         return Picture(await asyncio.to_thread(_without, picture.content, gone), picture.media_type)
 
     # ---
@@ -130,6 +135,18 @@ class PictureService:
             return frozenset()
         overlay = model.overlay
         return frozenset(user_id for user_id in overlay.touched_users() if overlay.forgotten(user_id))
+
+    def _knows_who_is_gone(self) -> bool:
+        """Whether all who were deleted since the model was trained are known, also those whom it does not hold."""
+        model = self._live.current().model
+        return model is None or not model.index.is_partial
+
+    async def _strangers(self, user_ids: Sequence[str]) -> frozenset[str]:
+        return (
+            frozenset()
+            if self._knows_who_is_gone()
+            else frozenset({id_ async for id_ in self._recommender.strangers(user_ids)})
+        )
 
     async def _graph_of(self, model: LiveModel, catalogue: Catalogue) -> Graph:
         """Edges of the model's graph, kept until another model is served."""

@@ -1,7 +1,8 @@
 """What is asked of serving: from the model in memory, and from the database before there is one."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Coroutine, Mapping, Sequence
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -18,6 +19,7 @@ from app.serving.lists import COMPLETE, rank_latest, rank_popular
 from app.serving.live import LiveModel
 from app.serving.neighbours import Neighbours, SimilarCourse, SimilarUser, UserForCourse, similar_by_labels
 from app.serving.options import Options, RankedList, Reason
+from app.serving.users import UserVector
 from app.store.interactions import InteractionStore
 from app.store.users import UserStore
 
@@ -67,11 +69,16 @@ class Recommender:
         model = current.model
         if model is None:
             return await self._recommend_yet(current.catalogue, user_id, options, explain=explain)
-        ranked = model.popular(options, user_id)
-        taken = _taken(model, user_id)
-        if (profile := await self._live.profiles.get(user_id)) is not None:
+        if model.index.is_partial:
+            await self.meet(model, [user_id])
+            if (user := model.users.get(user_id)) is not None:
+                return _by_vector(model, user, user_id, options, explain=explain)
+        profile = await self._live.profiles.get(user_id)
+        await self.meet(model, [user_id])  # once more, if she was parted from meanwhile
+        if profile is not None:
             return _by_profile(model, user_id, profile, options, explain=explain)
-        return Answer(ranked, taken, _reasons(model, user_id, ranked) if explain else None)
+        ranked = model.popular(options, user_id)
+        return Answer(ranked, _taken(model, user_id), _reasons(model, user_id, ranked) if explain else None)
 
     def recommend_now(self, user_id: str, options: Options, *, explain: bool = False) -> Answer | None:
         """The same for a user with a vector; None for others, for whom the database may have to be asked."""
@@ -79,8 +86,7 @@ class Recommender:
         user = None if model is None else model.users.get(user_id)
         if model is None or user is None:
             return None
-        ranked = model.recommend_by(user, user_id, options)
-        return Answer(ranked, _taken(model, user_id), _reasons(model, user_id, ranked) if explain else None)
+        return _by_vector(model, user, user_id, options, explain=explain)
 
     async def recommend_to(
         self, course_ids: Collection[str], profile: Profile, options: Options, *, explain: bool = False
@@ -107,6 +113,7 @@ class Recommender:
             if model is None:
                 yield [await self._recommend_yet(catalogue, user_id, options, explain=explain) for user_id in block]
                 continue
+            await self.meet(model, block)
             answers = [
                 Answer(ranked, reasons=_reasons(model, user_id, ranked) if explain else None)
                 for user_id, ranked in zip(block, model.recommend_many(block, options), strict=True)
@@ -114,6 +121,7 @@ class Recommender:
             strangers = [id_ for id_, answer in zip(block, answers, strict=True) if answer.ranked.source == "popular"]
             if strangers:
                 profiles = await self._live.profiles.get_many(strangers)
+                await self.meet(model, profiles)
                 for place, user_id in enumerate(block):
                     if user_id in profiles:
                         answers[place] = _by_profile(model, user_id, profiles[user_id], options, explain=explain)
@@ -124,6 +132,7 @@ class Recommender:
         """Most taken courses, without what this user has taken."""
         current = self._live.current()
         if current.model is not None:
+            await self.meet(current.model, () if user_id is None else [user_id])
             return Answer(current.model.popular(options, user_id))
         seen = () if user_id is None else await self._there(self._interactions.seen_by(user_id))
         return Answer(rank_popular(current.catalogue, await self._there(self._takers.counts()), seen, options))
@@ -140,6 +149,17 @@ class Recommender:
         ranked = rank_popular(catalogue, await self._there(self._takers.counts()), seen, options, completed)
         taken = "\x1f".join(sorted(seen)).encode()
         return Answer(ranked, taken, [[] for _ in ranked.items] if explain else None)
+
+    async def meet(self, model: LiveModel, user_ids: Collection[str]) -> None:
+        """What these users have taken is known to the model when this returns, and until somebody else is awaited.
+
+        Nothing to do for those whom the model holds.  Raises UnavailableError or one of UNAVAILABLE_ERRORS.
+        """
+        guests = model.guests
+        while absent := guests.absent(user_ids):
+            with guests.reading(absent) as reading:
+                found = await self._there(self._interactions.taken_by(absent, reading.since))
+                guests.meet(reading, found, user_ids)
 
     async def _there(self, reading: Coroutine[Any, Any, Result]) -> Result:
         """What was read.  Raises UnavailableError as soon as the database is known to be gone."""
@@ -168,6 +188,7 @@ class Recommender:
         model = self._live.current().model
         if model is None:
             return None, []
+        await self.meet(model, [user_id])
         return model.index.model_id, await self._scans.answer(Neighbours(model).nearest_users(user_id, n))
 
     # --- who and what there is
@@ -177,7 +198,12 @@ class Recommender:
         return course_id in self._live.current().catalogue
 
     async def unknown(self, user_ids: Sequence[str]) -> str | None:
-        """The first who is no user; asks the database only about those whom the model does not know."""
+        """The first who is no user."""
+        async with contextlib.aclosing(self.strangers(user_ids)) as strangers:
+            return await anext(strangers, None)
+
+    async def strangers(self, user_ids: Sequence[str]) -> AsyncGenerator[str]:
+        """Those who are no users; asks the database only about those whom the model does not know."""
         model = self._live.current().model
         strangers = [user_id for user_id in user_ids if model is None or not _is_known(model, user_id)]
         for start in range(0, len(strangers), LOOKED_UP):
@@ -185,8 +211,7 @@ class Recommender:
             existing = await self._there(self._users.existing(some))
             for user_id in some:
                 if user_id not in existing:
-                    return user_id
-        return None
+                    yield user_id
 
 
 def _is_known(model: LiveModel, user_id: str) -> bool:
@@ -197,6 +222,11 @@ def _taken(model: LiveModel, user_id: str) -> bytes:
     taken = model.overlay.taken(user_id)
     others = "\x1f".join(sorted(taken.others)).encode() if taken.others else b""
     return taken.rows.tobytes() + others
+
+
+def _by_vector(model: LiveModel, user: UserVector, user_id: str, options: Options, *, explain: bool) -> Answer:
+    ranked = model.recommend_by(user, user_id, options)
+    return Answer(ranked, _taken(model, user_id), _reasons(model, user_id, ranked) if explain else None)
 
 
 def _by_profile(model: LiveModel, user_id: str, profile: Profile, options: Options, *, explain: bool) -> Answer:

@@ -1,5 +1,7 @@
 """Which array of the contents is in which file."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -44,6 +46,9 @@ ID_ARRAYS = {
     "item_ids": "|u1",
     "item_id_offsets": "<i8",
 }
+ROW_OF_USER = ("user_vectors", "user_degrees", "top_items", "top_scores", "top_lasts")
+PAIR_OF_USER = ("seen_items", "seen_types", "seen_weights")
+USER_ARRAYS = (*ROW_OF_USER, *PAIR_OF_USER, "seen_indptr", "user_ids", "user_id_offsets")
 
 
 def dtype_of(array: str, usual: str, found: str | None) -> str:
@@ -55,6 +60,30 @@ def dtype_of(array: str, usual: str, found: str | None) -> str:
 def file_name(array: str) -> str:
     """File of an array."""
     return f"{array}.npy"
+
+
+USER_FILES = frozenset(map(file_name, USER_ARRAYS))
+
+
+def first_users(arrays: Mapping[str, Array], n: int) -> dict[str, Array]:
+    """The same with the arrays of the first n users alone, which are views."""
+    held = dict(arrays)
+    n_pairs, n_bytes = (int(arrays[name][n : n + 1].sum()) for name in ("seen_indptr", "user_id_offsets"))
+    lengths = {
+        **dict.fromkeys(ROW_OF_USER, n),
+        **dict.fromkeys(PAIR_OF_USER, n_pairs),
+        **dict.fromkeys(("seen_indptr", "user_id_offsets"), n + 1),
+        "user_ids": n_bytes,
+    }
+    held.update({name: arrays[name][:length] for name, length in lengths.items() if name in arrays})
+    return held
+
+
+def no_users(embedding_size: int) -> dict[str, Array]:
+    """The arrays of no user at all."""
+    shapes = {"user_vectors": (0, embedding_size), "seen_indptr": (1,), "user_id_offsets": (1,)}
+    dtypes = {name: dtype for name, dtype in (ARRAYS | ID_ARRAYS).items() if name in USER_ARRAYS}
+    return {name: np.zeros(shapes.get(name, (0,)), dtype) for name, dtype in dtypes.items()}
 
 
 def to_arrays(contents: ArtifactContents) -> dict[str, Array]:

@@ -39,6 +39,7 @@ class ArtifactContents:
     filter_starts, filter_items, filter_values: the item filter, see ItemFilter; None: the model has none.
     content: vectors of courses that are newer than the model, from their words; None: too few to learn from.
     cluster_time: replaying the changes from there gives the present state; see Snapshot.
+    holds_all_users: whether the U users are all that the model was trained with, or a process holds some of them only.
     """
 
     users: Vocabulary
@@ -68,6 +69,7 @@ class ArtifactContents:
     filter_values: NDArray[np.float32] | None = None
     content: ContentMap | None = None
     seen_weights: NDArray[np.float32] | None = None
+    holds_all_users: bool = True
 
     @classmethod
     def from_snapshot(

@@ -43,6 +43,7 @@ class ServingIndex:
         self.item_vectors = contents.item_vectors  # (I, D)
         self.item_filter = contents.item_filter
         self._degrees, self._starts = contents.user_degrees.data, contents.seen_indptr.data  # faster for one number
+        self.is_partial = not contents.holds_all_users  # whether the model has more users than are known here
         self._asked: tuple[str | None, int | None] = None, None  # the last user, as a request asks several times
 
     @classmethod
@@ -104,7 +105,10 @@ class ServingIndex:
         return row
 
     def seen_items(self, user_id: str) -> NDArray[np.int32]:
-        """Rows of the items that the user had seen, ascending; none for an unknown user."""
+        """Rows of the items that the user had seen, ascending; none for an unknown user.
+
+        Raises LookupError, as do the next ones, when it is not known whether the user is.
+        """
         return self.contents.seen_items[self._seen(user_id)]
 
     def seen_types(self, user_id: str) -> NDArray[np.uint32]:
@@ -130,5 +134,7 @@ class ServingIndex:
     def _seen(self, user_id: str) -> slice:
         row = self._row(user_id)
         if row is None:
+            if self.is_partial:  # rather than a list with what she has taken
+                raise LookupError(f"nothing is known here of user {user_id}")
             return slice(0)
         return slice(self._starts[row], self._starts[row + 1])

@@ -28,6 +28,8 @@ class ListingReader:
 
     def add(self, rows: Collection[Interaction]) -> None:
         """Take some of the listing in."""
+        if self._index.is_partial:  # what the others have taken is read when they are asked for
+            rows = [row for row in rows if row[0] in self._index.users]
         if not rows:
             return
         user_ids, course_ids, types = zip(*rows, strict=True)

@@ -12,6 +12,7 @@ from app.serving.content import NewCourses, Profile, feature_parts, known_edges
 from app.serving.explain import Explanation, explain, only_of
 from app.serving.filters import allowed_rows, without
 from app.serving.fold_in import VectorParts, new_parts
+from app.serving.guests import Guests
 from app.serving.index import ServingIndex
 from app.serving.lists import COMPLETE, listed_few, rank_popular, ranked, ranked_among
 from app.serving.moved import moved_list
@@ -45,6 +46,7 @@ class LiveModel:
         self.index = index
         self.overlay = overlay or Overlay(index)
         self.users = UserVectors(index, self.overlay)
+        self.guests = Guests(self.overlay, self.users)
         self._catalogue = catalogue
         self._new_courses = None if index.contents.content is None else NewCourses(index.contents.content)
         self._popularity = np.log1p(index.contents.popularity.astype(np.float64))

@@ -3,7 +3,8 @@
 import heapq
 import sys
 from bisect import bisect_left
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -35,8 +36,12 @@ class _Local:
 
 @dataclass(slots=True)
 class _User:
-    """A user with changes.  pairs: all types of each touched course; courses not in it are as the model has them."""
+    """A user with changes.  pairs: all types of each touched course; courses not in it are as the model has them.
 
+    alone: there are no others, as of a user who is not held here all is in ``pairs``.
+    """
+
+    alone: bool = False
     forgotten: bool = False
     pairs: dict[str, int] = field(default_factory=dict)
     local: _Local | None = None
@@ -51,8 +56,23 @@ class _Compared:
     taken: Taken
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Reading:
+    """Users of whom nothing is known here yet and what they have taken is being read from the database.
+
+    since: cluster time to which what is read must have come at least.  told: what was told of them meanwhile.
+    """
+
+    user_ids: frozenset[str]
+    since: int
+    told: list[tuple[InteractionChanged, bool]] = field(default_factory=list)  # and whether by this process
+
+
 class Overlay:
     """Interactions and deleted users since the model's snapshot.
+
+    Beside an index that is partial there are users of whom nothing is known here: they are absent, and what is told of
+    them is passed over, until what they have taken is read and they are met.
 
     What the change stream tells is the state, and replaying it changes nothing.  What this process wrote itself
     holds on top until the stream has come past the write, so that the order of the stream is what remains.
@@ -67,6 +87,8 @@ class Overlay:
         self._users: dict[str, _User] = {}
         self._compared: tuple[_User, _Compared] | None = None
         self._ends: list[tuple[int, str]] = []  # heap of cluster times after which a user's local writes are let go
+        self._readings: list[Reading] = []
+        self._told = 0  # cluster time of the last change, which ``position`` may not have come to
 
     # --- asked by requests
 
@@ -120,14 +142,10 @@ class Overlay:
 
     def apply(self, change: InteractionChanged | UserChanged) -> None:
         """Take in what the change stream tells; what it has told already is passed over."""
-        if change.cluster_time <= self.position:
+        if change.cluster_time <= self.position or self._passes_over(change, local=False):
             return
         if isinstance(change, InteractionChanged):
-            user = self._touch(change.user_id)
-            types = user.pairs.get(change.course_id)
-            if types is None:
-                types = 0 if user.forgotten else self.index.seen_pair(change.user_id, change.course_id)
-            user.pairs[sys.intern(change.course_id)] = _with_bit(types, self.bit(change.type), not change.removed)
+            self._take(change)
         elif change.removed:
             self.forget(change.user_id)  # the removal of the interactions is told as well, but need not be waited for
 
@@ -145,6 +163,8 @@ class Overlay:
         time = change.cluster_time
         if time <= self.position or (isinstance(change, UserChanged) and not change.removed):
             return
+        if self._passes_over(change, local=True):
+            return
         user = self._touch(change.user_id)
         local = user.local = user.local or _Local()
         if isinstance(change, InteractionChanged):
@@ -155,6 +175,59 @@ class Overlay:
             local.erased = time
             local.pairs = {pair: write for pair, write in local.pairs.items() if write[1] > time}
         heapq.heappush(self._ends, (time, change.user_id))
+
+    # --- users of whom nothing is known here
+
+    def absent(self, user_ids: Iterable[str]) -> list[str]:
+        """Those of whom nothing can be said before what they have taken is read."""
+        if not self.index.is_partial:
+            return []
+        return [id_ for id_ in user_ids if id_ not in self._users and id_ not in self.index.users]
+
+    @contextmanager
+    def reading(self, user_ids: Iterable[str]) -> Iterator[Reading]:
+        """While the block runs, what is told of these absent users is kept for ``meet``."""
+        reading = Reading(frozenset(user_ids), max(self.position, self._told))
+        self._readings.append(reading)
+        try:
+            yield reading
+        finally:
+            self._readings.remove(reading)
+
+    def meet(self, reading: Reading, found: Mapping[str, Iterable[tuple[str, str]]]) -> list[str]:
+        """Know from now on the users of a reading, but for those who are known already; gives them.
+
+        found: courses and types of what each has taken, at or after ``reading.since``.
+        """
+        met = self.absent(reading.user_ids)
+        for user_id in met:
+            pairs = self._touch(user_id).pairs
+            for course_id, type_ in found.get(user_id, ()):
+                pairs[sys.intern(course_id)] = pairs.get(course_id, 0) | 1 << self.bit(type_)
+        new = set(met)
+        for change, local in reading.told:
+            if change.user_id in new and local:
+                self.apply_local(change)
+            elif change.user_id in new:
+                self._take(change)
+        return met
+
+    def part(self, user_id: str) -> None:
+        """Know a user no longer who was met; of one who was deleted that remains known."""
+        if not self.forgotten(user_id):
+            del self._users[user_id]
+
+    def _passes_over(self, change: InteractionChanged | UserChanged, *, local: bool) -> bool:
+        """Whether the change is an absent user's.  After a deletion all is known: there is nothing."""
+        if not self.index.is_partial:
+            return False
+        self._told = max(self._told, change.cluster_time)
+        if isinstance(change, UserChanged) or not self.absent([change.user_id]):
+            return False
+        for reading in self._readings:
+            if change.user_id in reading.user_ids:
+                reading.told.append((change, local))
+        return True
 
     # --- told by a listing
 
@@ -175,10 +248,10 @@ class Overlay:
         user = self._users.get(user_id)
         if user is None:
             return False, {}
-        local = user.local
+        local, alone = user.local, user.alone or user.forgotten
         if local is None:
-            return user.forgotten, user.pairs
-        blank = user.forgotten or local.erased > 0
+            return alone, user.pairs
+        blank = alone or local.erased > 0
         changed = {} if local.erased else dict(user.pairs)
         for (course_id, bit), (present, _) in local.pairs.items():
             types = changed.get(course_id)
@@ -250,15 +323,26 @@ class Overlay:
         items, types = self.index.seen_items(user_id), self.index.seen_types(user_id)
         return {ids[row]: bits for row, bits in zip(items.tolist(), types.tolist(), strict=True)}
 
+    def _take(self, change: InteractionChanged) -> None:
+        user = self._touch(change.user_id)
+        types = user.pairs.get(change.course_id)
+        if types is None:
+            alone = user.alone or user.forgotten
+            types = 0 if alone else self.index.seen_pair(change.user_id, change.course_id)
+        user.pairs[sys.intern(change.course_id)] = _with_bit(types, self.bit(change.type), not change.removed)
+
     def _touch(self, user_id: str) -> _User:
-        user = self._users.setdefault(user_id, _User())
+        user = self._users.get(user_id)
+        if user is None:
+            user = self._users[user_id] = _User(alone=self.index.is_partial and user_id not in self.index.users)
         user.taken = self._compared = None
         return user
 
     def _let_go(self, user_id: str) -> None:
-        user = self._touch(user_id)
-        if user.local is None:
+        user = self._users.get(user_id)
+        if user is None or user.local is None:  # it may be somebody who was met and parted from
             return
+        user.taken = self._compared = None
         if user.local.erased <= self.position:
             user.local.erased = 0
         user.local.pairs = {pair: write for pair, write in user.local.pairs.items() if write[1] > self.position}

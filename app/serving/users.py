@@ -56,6 +56,10 @@ class UserVectors:
             kept = self._folded[user_id] = taken, self._fold_in(user_id)
         return kept[1]
 
+    def part(self, user_id: str) -> None:
+        """Keep nothing of a user."""
+        self._folded.pop(user_id, None)
+
     def edge_rows(self, user_id: str) -> NDArray[np.int32]:
         """Items of the model that the user has an edge to now, ascending: what an item filter starts from."""
         row = self._trained_row(user_id)

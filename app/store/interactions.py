@@ -4,10 +4,12 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from pymongo.read_concern import ReadConcern
+
 from app.domain.interactions import DAY_MS
 from app.errors import HttpError
 from app.schemas.interactions import Interaction, StoredInteraction
-from app.store.client import Database, Document, operation_time
+from app.store.client import Database, Document, operation_time, to_timestamp
 from app.store.ingest import InteractionsWritten, KnownRecords, unknown_rows, write_interactions
 from app.store.keys import SEPARATOR, interaction_key, split_key, with_prefix
 from app.store.records import Page
@@ -102,6 +104,24 @@ class InteractionStore:
             _, course_id, type_ = split_key(document["_id"])
             seen.setdefault(course_id, set()).add(type_)
         return seen
+
+    async def taken_by(self, user_ids: Collection[str], since: int) -> dict[str, list[tuple[str, str]]]:
+        """Course and type of what each of these users did, by user; as it is at the cluster time ``since`` or later.
+
+        Read with one query; users who did nothing are left out.
+        """
+        ranges: list[Document] = [{"_id": with_prefix(user_id)} for user_id in user_ids]
+        taken: dict[str, list[tuple[str, str]]] = {}
+        if not ranges:
+            return taken
+        majority = self._interactions.with_options(read_concern=ReadConcern("majority"))
+        async with await self._db.client.start_session() as session:
+            session.advance_operation_time(to_timestamp(since))
+            found = majority.find(ranges[0] if len(ranges) == 1 else {"$or": ranges}, {"_id": 1}, session=session)
+            for document in await found.to_list(None):
+                user_id, course_id, type_ = split_key(document["_id"])
+                taken.setdefault(user_id, []).append((course_id, type_))
+        return taken
 
     async def popularity(self, types: Collection[str] | None = None) -> list[tuple[str, int]]:
         """(course, number of its interactions), most first, then by id; only of those types when they are given."""

@@ -8,7 +8,8 @@ import time
 from pathlib import Path
 
 ASIDE = ".fetching-"
-OURS = re.compile(rf"m-[0-9]{{6,}}-[0-9a-f]{{32}}|{re.escape(ASIDE)}.*")
+PART = "-part"  # ends the name of one that is there without some of its files
+OURS = re.compile(rf"m-[0-9]{{6,}}-[0-9a-f]{{32}}(?:{PART})?|{re.escape(ASIDE)}.*")
 UNUSED_SECONDS = 86_400.0  # who serves a model has it mapped; only one that starts or rolls back fetches it again
 
 

@@ -23,7 +23,7 @@ from app.store.bulk import translated
 from app.store.client import Database, Document, Session
 from app.store.lease import KEY as LEASE
 from app.store.lease import POINTER, touch_lease
-from app.store.model_cache import make_aside, reuse, settle, sweep
+from app.store.model_cache import PART, make_aside, reuse, settle, sweep
 from app.store.model_files import GONE, ModelFiles, name_of, owner
 from app.store.numbers import next_number, number_of, readable_id
 from app.store.records import Page
@@ -107,9 +107,10 @@ class ModelStore:
         await in_transaction(self._db, point)
         return await self.get(model_id)
 
-    async def fetch(self, model_id: str, cache: Path) -> Path:
+    async def fetch(self, model_id: str, cache: Path, without: Collection[str] = ()) -> Path:
         """The directory in ``cache`` with the model's files, downloaded unless they are there already.
 
+        without: names of files that need not be there.
         Any number of processes may do so at the same moment.  Raises UnknownModelError, also when the model is
         pruned meanwhile, and OSError.
         """
@@ -117,9 +118,14 @@ class ModelStore:
         directory = cache / f"{model_id}-{document['version']}"
         if await asyncio.to_thread(reuse, directory):
             return directory
+        files = [file_id for file_id in document["files"] if name_of(file_id) not in without]
+        if len(files) < len(document["files"]):
+            directory = directory.with_name(directory.name + PART)
+            if await asyncio.to_thread(reuse, directory):
+                return directory
         aside = await asyncio.to_thread(make_aside, cache)
         try:
-            await self._files.download(document["files"], aside)
+            await self._files.download(files, aside)
             await asyncio.to_thread(settle, aside, directory)
             await asyncio.to_thread(sweep, cache)
         except GONE as error:

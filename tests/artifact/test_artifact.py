@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.artifact.arrays import USER_FILES
 from app.artifact.load import load_artifact
 from app.artifact.manifest import MANIFEST
 from app.artifact.top_lists import MOST_BYTES, SCORED, list_length, with_top_lists
@@ -47,6 +48,50 @@ def test_what_is_written_is_what_is_loaded(tmp_path: Path, contents: ArtifactCon
             assert type(found) is np.ndarray
         else:
             assert found == expected
+
+
+@given(n=st.integers(0, 6), seed=st.integers(0, 1))
+def test_of_the_first_users_all_is_loaded_and_of_others_nothing(n: int, seed: int, tmp_path_factory: Any) -> None:
+    users = ["a", "b", "c", "ü", "y"]
+    keys = [("a", "x", "enroll"), ("c", "x", "drop"), ("c", "y", "like"), ("ü", "y", "enroll"), ("ü", "z", "like")]
+    directory = tmp_path_factory.mktemp("held") / "model"
+    contents = with_top_lists(make_contents(users, ["x", "y", "z"], keys, seed=seed), 2)
+    contents = replace(contents, seen_weights=np.ones(len(contents.seen_items), np.float32))
+    write_artifact(directory, contents, DESCRIPTION)
+    if n == 0:
+        for name in USER_FILES:
+            (directory / name).unlink()
+    found = load_artifact(directory, n).contents
+    held = sorted(users)[:n]
+    assert [*found.users.ids] == held
+    assert found.holds_all_users == (n >= len(users))
+    n_pairs = int(contents.seen_indptr[len(held)])
+    for field in fields(ArtifactContents):
+        wanted, own = getattr(contents, field.name), getattr(found, field.name)
+        if not isinstance(wanted, np.ndarray):
+            continue
+        if field.name in ("user_vectors", "user_degrees", "top_items", "top_scores", "top_lasts"):
+            wanted = wanted[:n]
+        elif field.name in ("seen_items", "seen_types", "seen_weights"):
+            wanted = wanted[:n_pairs]
+        elif field.name == "seen_indptr":
+            wanted = wanted[: n + 1]
+        if own is None:
+            assert n == 0
+            assert field.name in ("top_items", "top_scores", "top_lasts", "seen_weights")
+        else:
+            np.testing.assert_array_equal(own, wanted)
+            assert own.dtype == wanted.dtype
+
+
+def test_damage_of_a_file_that_is_not_needed_is_none(written: Path) -> None:
+    (written / "user_vectors.npy").write_bytes(b"")
+    assert len(load_artifact(written, 0).contents.items) == 3
+    with pytest.raises(ArtifactError, match=r"user_vectors\.npy"):
+        load_artifact(written, 1)
+    (written / "item_vectors.npy").write_bytes(b"")
+    with pytest.raises(ArtifactError, match=r"item_vectors\.npy"):
+        load_artifact(written, 0)
 
 
 def test_the_content_map_comes_back(tmp_path: Path, contents: ArtifactContents) -> None:

@@ -391,3 +391,16 @@ async def test_deletions_are_known_since_a_count(database: Database) -> None:
         log = {"count": count + LOGGED + 1, "digests": [b"\0"] * LOGGED}
         await database["settings"].update_one({"_id": "deletions"}, {"$set": log})
         assert ("users", "never") in await gone_since(database, count, session), "too many to tell"
+
+
+async def test_what_users_took_is_read_at_once(database: Database) -> None:
+    store = InteractionStore(database)
+    keys = [("u", "a", "view"), ("u", "a", "enroll"), ("u", "b", "view"), ("u1", "c", "view"), ("v", "a", "view")]
+    written = await store.write_many([row(*key) for key in keys], auto_create=True)
+    found = await store.taken_by(["u", "v", "w"], written.cluster_time)
+    assert {user_id: sorted(taken) for user_id, taken in found.items()} == {
+        "u": [("a", "enroll"), ("a", "view"), ("b", "view")],
+        "v": [("a", "view")],
+    }
+    assert await store.taken_by(["u1"], written.cluster_time) == {"u1": [("c", "view")]}
+    assert await store.taken_by([], written.cluster_time) == {}

@@ -154,6 +154,23 @@ async def test_a_damaged_directory_is_fetched_anew_once_discarded(
     assert contents(await models.fetch(model_id, tmp_path / "cache")) == contents(artifact)
 
 
+async def test_files_that_are_not_wanted_are_not_fetched(
+    models: ModelStore, artifact: Path, fence: int, tmp_path: Path
+) -> None:
+    model_id, cache = await publish(models, artifact, fence), tmp_path / "cache"
+    part = await models.fetch(model_id, cache, {"vectors.npy", "others.npy"})
+    assert contents(part) == {name: data for name, data in contents(artifact).items() if name != "vectors.npy"}
+    assert await models.fetch(model_id, cache, {"vectors.npy"}) == part
+    whole = await models.fetch(model_id, cache)  # another process of this machine wants them
+    assert contents(whole) == contents(artifact)
+    assert await models.fetch(model_id, cache, {"vectors.npy"}) == whole
+    assert await models.fetch(model_id, cache, {"others.npy"}) == whole
+    long_ago = time.time() - 2 * model_cache.UNUSED_SECONDS
+    os.utime(part, (long_ago, long_ago))
+    model_cache.sweep(cache)
+    assert set(cache.iterdir()) == {whole}
+
+
 async def test_the_cache_is_swept_of_what_nobody_wants(
     models: ModelStore, artifact: Path, fence: int, tmp_path: Path
 ) -> None:

@@ -1,12 +1,15 @@
 """Small models with random or given contents, without training."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from app.artifact.arrays import ID_ARRAYS, USER_ARRAYS, first_users, to_arrays
 from app.artifact.manifest import Description
 from app.domain.contents import ArtifactContents
 from app.domain.embeddings import Embeddings
@@ -89,6 +92,13 @@ def make_contents(
     contents = ArtifactContents.from_snapshot(snapshot, WEIGHTS, embeddings, item_filter)
     contents.user_vectors[contents.user_degrees == 0] = 0.0  # as training leaves them
     return contents
+
+
+def holding(contents: ArtifactContents, n: int) -> ArtifactContents:
+    """The same model in a process that holds the first n users."""
+    arrays = first_users(to_arrays(contents), n)
+    held: dict[str, Any] = {name: arrays[name] for name in USER_ARRAYS if name in arrays and name not in ID_ARRAYS}
+    return replace(contents, users=Vocabulary(contents.users.ids[:n]), holds_all_users=False, **held)
 
 
 def light_gcn(

@@ -105,7 +105,9 @@ async def post_recommendations_batch(
     services = get_services(request)
     if options.strict and (unknown := await services.recommender.unknown(options.user_ids)) is not None:
         raise UnknownUserError(unknown)
-    return StreamingResponse(_lines(services, options), media_type=NDJSON)
+    lines = _lines(services, options)
+    first = await anext(lines, b"")  # what cannot be answered at all is said with a status
+    return StreamingResponse(_begun(first, lines), media_type=NDJSON)
 
 
 @router.post(
@@ -177,7 +179,10 @@ async def get_similar_courses(
 async def get_course_users(
     course_id: CourseId, request: Request, options: Annotated[CountOptions, Query()]
 ) -> Response:
-    """Users in whose lists the course stands highest and who have not taken it; none before the first model."""
+    """Users in whose lists the course stands highest and who have not taken it; none before the first model.
+
+    Of those whom the process holds, by COURSEGRAPH_USERS_HELD.
+    """
     recommender = get_services(request).recommender
     if not recommender.knows_course(course_id):
         raise UnknownCourseError(course_id)
@@ -195,7 +200,10 @@ async def get_course_users(
     openapi_extra=READ,
 )
 async def get_similar_users(user_id: UserId, request: Request, options: Annotated[CountOptions, Query()]) -> Response:
-    """Users of the model with the nearest vectors; none for somebody without a vector, or before the first model."""
+    """Users of the model with the nearest vectors; none for somebody without a vector, or before the first model.
+
+    Of those whom the process holds, by COURSEGRAPH_USERS_HELD.
+    """
     recommender = get_services(request).recommender
     if await recommender.unknown([user_id]) is not None:
         raise UnknownUserError(user_id)
@@ -223,6 +231,12 @@ async def _respond(
 async def _records(services: Services, answers: Collection[Answer]) -> Mapping[str, Any]:
     """The courses of these lists as they are stored, without their vectors."""
     return await services.live.records.get_many({item.course_id for answer in answers for item in answer.ranked.items})
+
+
+async def _begun(first: bytes, lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for line in lines:
+        yield line
 
 
 async def _lines(services: Services, options: BatchOptions) -> AsyncIterator[bytes]:
