@@ -1,6 +1,7 @@
 """``coursegraph train``: one training run now, with a progress bar."""
 
 import asyncio
+import contextlib
 import os
 import sys
 import time
@@ -9,10 +10,10 @@ from pathlib import Path
 import click
 
 from app.cli.database import database_uri, open_database_uri
-from app.errors import RunInProgressError
+from app.errors import RunEndedError, RunInProgressError
 from app.schemas.training import Run
 from app.settings import Settings, load_settings
-from app.store.client import open_database, prepare_database
+from app.store.client import UNAVAILABLE_ERRORS, open_database, prepare_database
 from app.store.lease import Lease
 from app.store.runs import RunStore
 from app.telemetry.logging import configure_logging
@@ -79,10 +80,11 @@ async def _train(settings: Settings, group: Ranks | None) -> Run:
             fence = await lease.acquire()
         if fence is not None:
             await runs.take_over_orphans(fence, "the worker that ran it died or lost its lease")
+        asked = True
         try:
             run = await runs.request("command", recipe.config.as_dict())
         except RunInProgressError as error:
-            run = await runs.get(error.run_id)
+            asked, run = False, await runs.get(error.run_id)
             click.echo(f"Run {run.run_id} is in progress already.")
         try:
             if fence is None:
@@ -92,6 +94,11 @@ async def _train(settings: Settings, group: Ranks | None) -> Run:
                     Cycle(db, recipe, fence, group).run(run), lease.keep(), _show(runs, run.run_id, forever=True)
                 )
             return await _show(runs, run.run_id)
+        except asyncio.CancelledError:  # Ctrl+C
+            if asked and fence is not None:  # else somebody else wants it, or a worker is at it
+                with contextlib.suppress(RunEndedError, *UNAVAILABLE_ERRORS):
+                    await runs.request_cancel(run.run_id)
+            raise
         finally:
             await lease.release()
 

@@ -21,9 +21,10 @@ from app.store.transactions import in_transaction
 PREFIX = "r"
 MOST_TAKEOVERS = 3  # of one run
 ATTEMPTS = 10  # at asking for a run while others end and begin
-WORKER_DIED, WORKER_STOPPED = "worker_died", "worker_stopped"  # types of RunError
-INTERRUPTED = (WORKER_DIED, WORKER_STOPPED)
+WORKER_DIED = "worker_died"  # type of RunError
+INTERRUPTED = (WORKER_DIED, "worker_stopped")  # the latter by earlier releases
 ENDED = {"$unset": {"open": True}, "$currentDate": {"ended_at": True}}
+QUEUED_AGAIN: Document = {"status": "queued", "losses": [], "progress": None}
 
 
 class RunStore:
@@ -158,6 +159,15 @@ class RunStore:
         outcome = {"metrics": metrics, "model_id": model_id, "error": error and error.model_dump()}
         return _run(await self._update(run_id, fence, {"$set": {"status": status, **outcome}, **ENDED}))
 
+    async def hand_back(self, run_id: str, fence: int) -> Run:
+        """Queue a running run again, whose worker is stopped, for the next to go on; end it if it shall stop.
+
+        Raises LeaseLostError when it has passed on.
+        """
+        mine = {"_id": _number(run_id), "status": "running", "fence": fence}
+        unwanted = await self._change(mine | {"cancel_requested": True}, {"$set": {"status": "cancelled"}, **ENDED})
+        return unwanted or _run(await self._update(run_id, fence, {"$set": QUEUED_AGAIN}))
+
     async def last_snapshot_time(self) -> int | None:
         """Cluster time of the newest snapshot that a run learned from to its end, None when there was none."""
         learned = {"snapshot_time": {"$exists": True}, "error.type": {"$nin": list(INTERRUPTED)}, "open": None}
@@ -184,8 +194,7 @@ class RunStore:
         deadly = await self._runs.update_many(
             orphans | {"takeovers": {"$gte": MOST_TAKEOVERS}}, {"$set": {"status": "failed", "error": error}, **ENDED}
         )
-        again = {"$set": {"status": "queued", "losses": [], "progress": None}, "$inc": {"takeovers": 1}}
-        queued = await self._runs.update_many(orphans, again)
+        queued = await self._runs.update_many(orphans, {"$set": QUEUED_AGAIN, "$inc": {"takeovers": 1}})
         return unwanted.modified_count + deadly.modified_count + queued.modified_count
 
     # --- documents

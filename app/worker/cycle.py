@@ -36,7 +36,7 @@ from app.store.checkpoints import CheckpointStore
 from app.store.client import UNAVAILABLE_ERRORS, Database
 from app.store.model_cache import discard
 from app.store.models import ModelStore
-from app.store.runs import WORKER_STOPPED, RunStore
+from app.store.runs import RunStore
 from app.training.config import TrainingConfig
 from app.training.distributed.launch import local_ranks
 from app.training.ranks import ALONE, Ranks
@@ -131,20 +131,20 @@ class Cycle:
 
         on_snapshot: called when the data is about to be read: what changes from then on belongs to the next run.
         Raises LeaseLostError, and then nothing was published.  What the run itself does wrong ends it as ``failed``.
+        Cancelled, it hands the run back to whoever works next.
         """
         config = self._recipe.config
         try:
             await persistently(
                 lambda: self._runs.start(run.run_id, self._fence, seed=config.seed, config=config.as_dict())
             )
+            log.info("training run %s begins", run.run_id)
+            outcome = await self._attempt(run.run_id, on_snapshot)
         except RunEndedError:
             return None
-        log.info("training run %s begins", run.run_id)
-        try:
-            outcome = await self._attempt(run.run_id, on_snapshot)
         except asyncio.CancelledError:
-            stopped = RunError(type=WORKER_STOPPED, detail="the worker was stopped in the middle of the run")
-            await self._finish(run.run_id, Outcome("failed", error=stopped))
+            handed = await self._runs.hand_back(run.run_id, self._fence)
+            log.info("training run %s is broken off and %s", run.run_id, handed.status)
             raise
         await persistently(lambda: self._finish(run.run_id, outcome))
         if outcome.error is None or outcome.error.type != RankLostError.slug:  # after which the next run goes on
@@ -256,6 +256,7 @@ class Cycle:
         except asyncio.CancelledError:
             reporter.cancelled.set()  # the thread cannot be killed, but it looks at this before each step
             await asyncio.wait([training])
+            training.exception()  # nobody else asks for it, and asyncio would complain
             raise
         finally:
             await checkpoints.close()

@@ -157,6 +157,25 @@ async def test_a_run_that_its_workers_die_of_fails_in_the_end(database: Database
     await runs.request("request", {})
 
 
+async def test_a_run_whose_worker_is_stopped_waits_for_the_next(database: Database, runs: RunStore, fence: int) -> None:
+    run = await started(runs, fence)
+    for _ in range(MOST_TAKEOVERS + 2):  # however often: nobody died of it
+        await runs.progress(run.run_id, fence, Progress(epoch=1, epochs=3), [0.5])
+        handed = await runs.hand_back(run.run_id, fence)
+        assert (handed.status, handed.losses, handed.progress, handed.error) == ("queued", [], None, None)
+        assert (await runs.next_queued()) == handed
+        with pytest.raises(RunInProgressError):
+            await runs.request("request", {})
+        fence = await take_lease(database)
+        assert await runs.take_over_orphans(fence, "its worker died") == 0
+        await runs.start(run.run_id, fence, seed=0, config={})
+    await runs.request_cancel(run.run_id)
+    assert (await runs.hand_back(run.run_id, fence)).status == "cancelled"
+    with pytest.raises(LeaseLostError):
+        await runs.hand_back(run.run_id, fence)
+    await runs.request("request", {})
+
+
 async def test_a_run_that_shall_stop_is_not_taken_over(database: Database, runs: RunStore, fence: int) -> None:
     run = await started(runs, fence)
     assert await runs.cancel_requested(run.run_id, fence) is False

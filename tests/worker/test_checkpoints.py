@@ -14,6 +14,7 @@ import pytest
 
 from app.artifact.load import load_artifact
 from app.domain.contents import ArtifactContents
+from app.errors import UnknownRunError
 from app.schemas.interactions import Interaction
 from app.store.checkpoints import BUCKET, CheckpointStore
 from app.store.client import Database
@@ -25,6 +26,13 @@ from app.worker.checkpoints import StoredCheckpoints
 from tests.support.processes import eventually
 
 EPOCHS = 300
+# Whoever starts the tests in the background has them, and what they start, ignore Ctrl+C.
+INTERRUPTIBLE = """
+import runpy, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.argv[1:] = ["train"]
+runpy.run_module("app", run_name="__main__")
+"""
 
 
 @contextmanager
@@ -173,3 +181,44 @@ async def test_cancelling_needs_no_epoch_to_end(
         await runs.request_cancel(asked.run_id)
         await eventually(ended, 30)
     assert (await runs.get(asked.run_id)).status == "cancelled"
+
+
+@pytest.mark.timeout(180)
+async def test_a_worker_that_is_stopped_hands_its_run_on(
+    database: Database, mongodb_uri: str, database_name: str, tmp_path: Path
+) -> None:
+    await load_tastes(database)
+    runs = RunStore(database)
+    asked = await runs.request("request", {})
+    for _ in range(2):
+        with worker_process(mongodb_uri, database_name, tmp_path, epochs="100000", batch_size="1") as process:
+            await eventually(lambda: has_status(runs, asked.run_id, "running"), 60)
+            process.terminate()
+            assert process.wait(30) == 0
+        handed = await runs.get(asked.run_id)
+        assert (handed.status, handed.error, handed.ended_at) == ("queued", None, None)
+    with worker_process(mongodb_uri, database_name, tmp_path):
+        await eventually(lambda: has_status(runs, asked.run_id, "succeeded", "rejected"), 60)
+
+
+@pytest.mark.timeout(180)
+async def test_who_breaks_off_the_command_wants_its_run_no_more(
+    database: Database, mongodb_uri: str, database_name: str, tmp_path: Path
+) -> None:
+    await load_tastes(database)
+    runs = RunStore(database)
+    command = ("-c", INTERRUPTIBLE)
+    with worker_process(
+        mongodb_uri, database_name, tmp_path, command=command, epochs="100000", batch_size="1"
+    ) as process:
+        await eventually(lambda: has_status(runs, "r-000001", "running"), 60)
+        process.send_signal(signal.SIGINT)
+        process.wait(30)
+    assert (await runs.get("r-000001")).status == "cancelled"
+
+
+async def has_status(runs: RunStore, run_id: str, *statuses: str) -> bool:
+    try:
+        return (await runs.get(run_id)).status in statuses
+    except UnknownRunError:
+        return False
