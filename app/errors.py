@@ -5,6 +5,7 @@
     CourseGraphError
     ├── HttpError                   has a status and a slug; the API answers it as problem+json
     │   ├── MalformedBodyError      400 malformed_body
+    │   ├── MalformedAddressError   400 malformed_address
     │   ├── KeyMissingError         401 key_missing, with WWW-Authenticate
     │   ├── KeyRefusedError         401 key_refused, with WWW-Authenticate
     │   ├── KeyScopeError           403 key_scope
@@ -103,6 +104,16 @@ class MalformedBodyError(HttpError):
     """The body is not what its content type says."""
 
     status, slug, title = 400, "malformed_body", "The body could not be read"
+
+
+class MalformedAddressError(HttpError):
+    """Path or query are not percent-encoded UTF-8."""
+
+    status, slug, title = 400, "malformed_address", "The address could not be read"
+
+    def __init__(self, part: str, found: bytes) -> None:
+        wrong = "".join(f"%{byte:02X}" for byte in found)
+        super().__init__(f"the {part} of the address holds {wrong}; wanted UTF-8, percent-encoded")
 
 
 class KeyMissingError(HttpError):

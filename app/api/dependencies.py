@@ -15,7 +15,7 @@ from app.api.recommender import Answer, Recommender
 from app.api.service import CourseService, InteractionService, UserService
 from app.api.shown import Shown
 from app.errors import InvalidValueError
-from app.schemas.fields import Id
+from app.schemas.fields import Id, NewId
 from app.schemas.pages import decode_cursor
 from app.store.given_answers import GivenAnswerStore
 from app.store.interactions import InteractionStore
@@ -173,7 +173,9 @@ async def batch_of(
 
 Batch = Annotated[BatchCall, Depends(batch_of)]
 UserId = Annotated[Id, Path(description="Id of a user", examples=["ada"])]
+NewUserId = Annotated[NewId, Path(description="Id of a user", examples=["ada"])]
 CourseId = Annotated[Id, Path(description="Id of a course", examples=["python"])]
+NewCourseId = Annotated[NewId, Path(description="Id of a course", examples=["python"])]
 RunId = Annotated[str, Path(description="Id of a training run", examples=["r-000001"])]
 ModelId = Annotated[str, Path(description="Id of a model", examples=["m-000001"])]
 ThisUser = Annotated[Id, Query(description="Id of the user", examples=["ada"])]

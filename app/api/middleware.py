@@ -8,11 +8,13 @@ from fastapi import Request
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.addresses import check_address
 from app.api.at_once import AtOnce
 from app.api.compression import compressing
-from app.api.exception_handlers import bug_response
+from app.api.exception_handlers import bug_response, problem_response
 from app.api.gate import GIVEN
 from app.api.heads import NOSNIFF, REQUEST_ID, is_answered, new_request_id, read_headers, without_body
+from app.errors import MalformedAddressError
 from app.telemetry.logging import request_id
 from app.telemetry.metrics import Metrics
 
@@ -57,7 +59,10 @@ class RequestMiddleware:
         asked = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
         answer = without_body(send_with_id) if asked is not scope else send_with_id
         try:
+            check_address(scope)
             await self._app(asked, receive, compressing(answer) if given.packs else answer)
+        except MalformedAddressError as error:
+            await problem_response(Request(asked), error)(asked, receive, answer)
         except ClientDisconnect:
             status = _CLOSED
         except Exception as error:

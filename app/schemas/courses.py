@@ -8,6 +8,7 @@ from app.schemas.fields import (
     Id,
     Label,
     Labels,
+    NewId,
     Record,
     ServerTimes,
     Text,
@@ -29,7 +30,7 @@ class CourseFields(Record):
     prerequisites: list[Id] = Field([], max_length=100, description="Ids of courses to complete before")
     available: bool = Field(True, strict=True, description="false: never recommended, nothing is forgotten")
     features: FeatureVector | None = Field(None, description="Content vector, all courses' of one length")
-    attributes: Attributes = Field({}, description="Anything else, kept as given")
+    attributes: Attributes = Field({}, description="Anything else, kept as given; numbers fit in 64 bits")
     published_at: UtcTime | None = None
 
 
@@ -42,7 +43,7 @@ class CourseBody(CourseFields):
 class Course(CourseFields):
     """A course in a batch; the server's times are taken and ignored, so that an export can be sent back."""
 
-    course_id: Id
+    course_id: NewId
     created_at: UtcTime | None = Field(None, exclude=True, description="Ignored: the server's own")
     updated_at: UtcTime | None = Field(None, exclude=True, description="Ignored: the server's own")
 

@@ -1,6 +1,5 @@
 """Types of fields that several schemas share, with their limits."""
 
-import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
@@ -30,6 +29,13 @@ LATEST = datetime(2100, 1, 1, tzinfo=UTC)  # a later one is nearly always millis
 def _check_id(value: str) -> str:
     if not value.isprintable() or "/" in value:
         raise PydanticCustomError("invalid_id", "an id has 1 to 128 printable characters and no '/'")
+    return value
+
+
+def _check_new_id(value: str) -> str:
+    """In a path these two are steps, and whatever tidies addresses up takes them out before we see them."""
+    if value in {".", ".."}:
+        raise PydanticCustomError("invalid_id", "an id must not be '.' or '..', which no address can hold")
     return value
 
 
@@ -68,10 +74,10 @@ def _weigh_interests(value: Any) -> Any:
 
 def _check_json(value: Mapping[str, Any]) -> Mapping[str, Any]:
     """Attributes are kept as given, so whatever MongoDB could not give back is refused."""
-    pending: list[tuple[Any, int]] = [(value, 0)]
+    pending: list[tuple[Any, int, str]] = [(value, 0, "")]
     n_characters = 0
     while pending:
-        item, depth = pending.pop()
+        item, depth, name = pending.pop()
         n_characters += len(item) if isinstance(item, str) else 24  # of a number at most
         if n_characters > MAX_ATTRIBUTES:
             raise PydanticCustomError("too_large", f"attributes must not have more than {MAX_ATTRIBUTES:,} characters")
@@ -81,15 +87,19 @@ def _check_json(value: Mapping[str, Any]) -> Mapping[str, Any]:
             for key, member in item.items():
                 _check_text(key)
                 n_characters += len(key)
-                pending.append((member, depth + 1))
+                pending.append((member, depth + 1, key))
         elif isinstance(item, list):
-            pending.extend((member, depth + 1) for member in item)
+            pending.extend((member, depth + 1, name) for member in item)
         elif isinstance(item, str):
             _check_text(item)
-        elif isinstance(item, int) and not -(2**63) <= item < 2**63:
-            raise PydanticCustomError("int_out_of_range", "whole numbers must fit in 64 bits")
-        elif isinstance(item, float) and not math.isfinite(item):
-            raise PydanticCustomError("finite_number", "numbers must be finite")
+        elif (isinstance(item, int) and not -(2**63) <= item < 2**63) or (
+            isinstance(item, float) and not -(2**63) < item < 2**63  # perhaps a whole one, rounded as JSON was read
+        ):
+            raise PydanticCustomError(
+                "number_out_of_range",
+                "the number of {key} must fit in 64 bits (-2^63 to 2^63 - 1); a larger one is kept as text",
+                {"key": repr(name[:MAX_ID_LENGTH])},
+            )
     return value
 
 
@@ -102,6 +112,7 @@ _id_schema, _text_schema = (
 Id = Annotated[
     str, StringConstraints(strict=True, min_length=1, max_length=MAX_ID_LENGTH), AfterValidator(_check_id), _id_schema
 ]
+NewId = Annotated[Id, AfterValidator(_check_new_id)]  # of what is written; what is there already keeps its id
 Text = Annotated[
     str, StringConstraints(strict=True, max_length=MAX_TEXT_LENGTH), AfterValidator(_check_text), _text_schema
 ]

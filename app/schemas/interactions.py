@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from pydantic import BaseModel, Field
 
-from app.schemas.fields import Id, Number, Record, Text, UtcTime
+from app.schemas.fields import Id, NewId, Number, Record, Text, UtcTime
 
 
 def _now() -> datetime:
@@ -15,9 +15,9 @@ def _now() -> datetime:
 class Interaction(Record):
     """Something a user did with a course; the key is (user_id, course_id, type)."""
 
-    user_id: Id
-    course_id: Id
-    type: Id = "enroll"
+    user_id: NewId
+    course_id: NewId
+    type: NewId = "enroll"
     value: Number | None = None
     timestamp: UtcTime = Field(default_factory=_now, description="When it happened; default: now")
     recommendation_id: Id | None = Field(

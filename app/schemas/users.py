@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from app.schemas.fields import Attributes, FeatureVector, Id, Interests, Record, ServerTimes, UtcTime
+from app.schemas.fields import Attributes, FeatureVector, Id, Interests, NewId, Record, ServerTimes, UtcTime
 
 
 class UserFields(Record):
@@ -10,7 +10,7 @@ class UserFields(Record):
 
     features: FeatureVector | None = Field(None, description="Content vector, all users' of one length")
     interests: Interests = Field({}, description="Weight of each tag; a list of tags weighs each 1")
-    attributes: Attributes = Field({}, description="Anything else, kept as given")
+    attributes: Attributes = Field({}, description="Anything else, kept as given; numbers fit in 64 bits")
 
 
 class UserBody(UserFields):
@@ -22,7 +22,7 @@ class UserBody(UserFields):
 class User(UserFields):
     """A user in a batch; the server's times are taken and ignored, so that an export can be sent back."""
 
-    user_id: Id
+    user_id: NewId
     created_at: UtcTime | None = Field(None, exclude=True, description="Ignored: the server's own")
     updated_at: UtcTime | None = Field(None, exclude=True, description="Ignored: the server's own")
 

@@ -15,10 +15,13 @@ from schemathesis.core.parameters import ParameterLocation
 
 BATCHES = {"/users", "/courses", "/interactions"}
 NDJSON = "application/x-ndjson"
-WHOLE = 2**63
+FITS = 2**63
+STEPS = {".", ".."}  # of a path, which are no ids and which whoever sends a request takes out of its address
 IDS_IN_PATHS = {"user_id", "course_id", "item_id", "feedback_type"}  # whose format is `id`
 
-text = st.text(st.characters(exclude_categories=["C", "Z"], exclude_characters="/"), min_size=1, max_size=128)
+text = st.text(st.characters(exclude_categories=["C", "Z"], exclude_characters="/"), min_size=1, max_size=128).filter(
+    lambda id_: id_ not in STEPS
+)
 known = st.sampled_from(["ada", "bob", "python", "ml", "statistics"])
 ids = known | text
 schemathesis.openapi.format("id", ids)
@@ -60,7 +63,13 @@ def filter_case(ctx: Any, case: Any) -> bool:
 
 
 def _is_id(value: Any) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= 128 and value.isprintable() and "/" not in value
+    return (
+        isinstance(value, str)
+        and 0 < len(value) <= 128
+        and value.isprintable()
+        and "/" not in value
+        and value not in STEPS
+    )
 
 
 def _unsayable(value: Any) -> bool:
@@ -70,7 +79,7 @@ def _unsayable(value: Any) -> bool:
         return any(map(_unsayable, value))
     if isinstance(value, str):
         return "\x00" in value
-    return isinstance(value, int) and not -WHOLE <= value < WHOLE
+    return isinstance(value, int | float) and not -FITS < value < FITS
 
 
 @schemathesis.check

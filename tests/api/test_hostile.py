@@ -10,6 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from app.store.client import Database
+from app.store.users import UserStore
+
 NDJSON = "application/x-ndjson"
 HOSTILE_IDS = [
     "$where",
@@ -27,7 +30,23 @@ HOSTILE_IDS = [
     "0",
     "😀",
 ]
-NOT_IDS = ["", "a/b", "a\x00", "\x1f", "\u202eabc", "\u200b", "a\n", "\ud800", "x" * 129, None, 1, {"$ne": ""}, ["a"]]
+NOT_IDS = [
+    "",
+    "a/b",
+    "a\x00",
+    "\x1f",
+    "\u202eabc",
+    "\u200b",
+    "a\n",
+    "\ud800",
+    "x" * 129,
+    ".",
+    "..",
+    None,
+    1,
+    {"$ne": ""},
+    ["a"],
+]
 
 
 @pytest.mark.parametrize("id_", HOSTILE_IDS)
@@ -59,6 +78,9 @@ async def test_what_is_no_id_is_named(client: httpx.AsyncClient, id_: Any) -> No
 
 VALUES: list[Any] = [
     {"user_id": "u", "attributes": {"n": 2**63}},
+    {"user_id": "u", "attributes": {"n": 10**20}},
+    {"user_id": "u", "attributes": {"n": -(2**63) - 1}},
+    {"user_id": "u", "attributes": {"n": 1e300}},
     {"user_id": "u", "attributes": {"a": "\x00"}},
     {"user_id": "u", "attributes": {"\x00": 1}},
     {"user_id": "u", "attributes": json.loads("[" * 30 + "]" * 30)},
@@ -79,6 +101,73 @@ async def test_values_that_cannot_be_kept_are_refused(client: httpx.AsyncClient,
     answer = await client.post("/users", json=row)
     assert (answer.status_code, answer.json()["type"]) == (422, "invalid_value")
     assert (await client.get("/users")).json()["items"] == []
+
+
+async def test_whole_numbers_are_kept_to_the_digit_or_their_key_is_named(client: httpx.AsyncClient) -> None:
+    kept = {"least": -(2**63), "most": 2**63 - 1, "inside": {"list": [2**53 + 1]}}
+    await client.put("/users/u", json={"attributes": kept})
+    assert (await client.get("/users/u")).json()["attributes"] == kept
+    for path, body in (
+        ("/users/u", {"attributes": {"inside": [{"serial": 12345678901234567890123}]}}),
+        ("/courses/c", {"attributes": {"serial": 2**64}}),
+    ):
+        answer = await client.put(path, json=body)
+        assert (answer.status_code, answer.json()["type"]) == (422, "invalid_value")
+        assert "'serial'" in answer.json()["detail"]
+    answer = await client.patch("/users/u", json={"attributes": {"serial": 10**30}})
+    assert (answer.status_code, "'serial'" in answer.json()["detail"]) == (422, True)
+    answer = await client.post("/api/user", json={"UserId": "g", "Labels": {"serial": 10**30}})
+    assert (answer.status_code, "'serial'" in answer.text) == (400, True)
+    assert (await client.get("/users/u")).json()["attributes"] == kept
+
+
+@pytest.mark.parametrize("dots", [".", ".."])
+async def test_steps_of_a_path_are_no_new_ids_and_old_ones_can_be_read_and_erased(
+    client: httpx.AsyncClient, database: Database, dots: str
+) -> None:
+    encoded = dots.replace(".", "%2E")
+    for kind in ("users", "courses"):
+        answer = await client.put(f"/{kind}/{encoded}", json={})
+        assert (answer.status_code, "'.' or '..'" in answer.json()["detail"]) == (422, True)
+    for row in ({"user_id": dots, "course_id": "c"}, {"user_id": "u", "course_id": dots}):
+        assert "'.' or '..'" in (await client.post("/interactions", json=row)).json()["detail"]
+    assert (await client.post("/api/user", json={"UserId": dots})).status_code == 400
+    feedback = {"FeedbackType": "like", "UserId": dots, "ItemId": "c"}
+    assert (await client.post("/api/feedback", json=[feedback])).status_code == 400
+    assert (await client.get("/users")).json()["items"] == (await client.get("/courses")).json()["items"] == []
+
+    await UserStore(database).create_bare([dots])  # by an earlier release
+    assert (await client.get(f"/users/{encoded}")).json()["user_id"] == dots
+    assert (await client.get(f"/recommendations/{encoded}")).status_code == 200
+    answer = await client.get(f"/api/recommend/{encoded}", params={"write-back-type": "read"})
+    assert answer.status_code in {200, 400}
+    assert (await client.delete(f"/users/{encoded}")).json()["users"] == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "part"),
+    [
+        ("/users/a%ff", "path"),
+        ("/recommendations/a%FFb", "path"),
+        ("/api/item/%c3", "path"),
+        ("/interactions?user_id=%ff", "query"),
+        ("/recommendations/a?category=%ed%a0%80", "query"),
+        ("/api/recommend/a?category=%80", "query"),
+        ("/%ff", "path"),
+    ],
+)
+async def test_an_address_that_is_no_text_is_400(client: httpx.AsyncClient, path: str, part: str) -> None:
+    for method in ("GET", "HEAD", "DELETE"):
+        answer = await client.request(method, httpx.URL(str(client.base_url), raw_path=path.encode()))
+        assert (answer.status_code, answer.headers["content-type"]) == (400, "application/problem+json")
+        if method != "HEAD":
+            assert answer.json()["type"] == "malformed_address"
+            assert f"the {part} of the address holds %" in answer.json()["detail"]
+
+
+async def test_a_replacement_character_that_somebody_sent_is_one(client: httpx.AsyncClient) -> None:
+    assert (await client.put("/users/a%EF%BF%BD", json={})).status_code == 201
+    assert (await client.get("/users/a%EF%BF%BD")).json()["user_id"] == "a\ufffd"
 
 
 @pytest.mark.parametrize(
@@ -200,7 +289,9 @@ async def test_every_answer_forbids_sniffing(client: httpx.AsyncClient) -> None:
 
 # --- properties
 
-ids = st.text(st.characters(exclude_categories=["C", "Z"], exclude_characters="/"), min_size=1, max_size=128)
+ids = st.text(st.characters(exclude_categories=["C", "Z"], exclude_characters="/"), min_size=1, max_size=128).filter(
+    lambda id_: id_ not in {".", ".."}
+)
 anything = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),

@@ -75,11 +75,12 @@ text = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"
 labels = st.lists(text.filter(bool) | st.sampled_from(["a|b", "[x", " y ", "n:1", "{"]), max_size=3)
 ids = st.text(
     st.characters(exclude_categories=["C", "Z"], include_characters=" ", exclude_characters="/"), min_size=1, max_size=8
-)
+).filter(lambda id_: id_ not in {".", ".."})
 numbers = st.floats(allow_nan=False, allow_infinity=False)
 vectors = st.none() | st.lists(numbers, min_size=1, max_size=3)
 times = st.datetimes(min_value=datetime(1970, 1, 1), max_value=datetime(2099, 12, 31))
-attributes = st.dictionaries(text, st.none() | st.booleans() | numbers | st.lists(text, max_size=2), max_size=3)
+kept_numbers = st.integers(-(2**63), 2**63 - 1) | st.floats(-(2.0**62), 2.0**62)
+attributes = st.dictionaries(text, st.none() | st.booleans() | kept_numbers | st.lists(text, max_size=2), max_size=3)
 RECORDS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
     "users": st.fixed_dictionaries(
         {

@@ -89,7 +89,7 @@ def put_item(row: dict[str, Any], before: dict[str, Any] | None = None) -> dict[
 
 characters = st.characters(exclude_categories=["Cs"], exclude_characters="\x00")
 texts, words = st.text(characters, max_size=1200), st.text(characters, max_size=5)
-numbers = st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False)
+numbers = st.integers(-(2**63), 2**63 - 1) | st.floats(-(2.0**62), 2.0**62)
 json_values = st.recursive(
     st.none() | st.booleans() | numbers | words,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=3),

@@ -25,7 +25,7 @@ ids = st.text(
     st.characters(exclude_categories=["C", "Z"], include_characters=" ", exclude_characters="/"),
     min_size=1,
     max_size=MAX_ID_LENGTH,
-)
+).filter(lambda id_: id_ not in {".", ".."})
 
 
 def row(user: str, course: str, type_: str = "enroll", *, day: float = 0, value: float | None = None) -> Interaction:

@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
 
 from app.api.access import authorised
 from app.api.dependencies import get_services
@@ -40,7 +42,8 @@ def pairs_response(pairs: Iterable[tuple[str, float]]) -> Response:
 async def write_back(request: Request, user_id: str, answer: Answer, options: GorseRecommendOptions) -> None:
     """Note what a user is shown as feedback, if asked; of somebody unknown nothing is noted.
 
-    Raises KeyScopeError, as a key that only asks cannot write in this way either; UnavailableError.
+    Raises KeyScopeError, as a key that only asks cannot write in this way either; UnavailableError; and
+    RequestValidationError where an earlier release took an id that no feedback can have now.
     """
     listed = answer.ranked.items[: options.n]
     if options.write_back_type is None:
@@ -48,9 +51,13 @@ async def write_back(request: Request, user_id: str, answer: Answer, options: Go
     if (refusal := authorised(request, KeyScope.write)) is not None:
         raise refusal
     when = datetime.now(UTC) + options.write_back_delay
-    rows = [
-        Interaction(user_id=user_id, course_id=item.course_id, type=options.write_back_type, timestamp=when)
-        for item in listed
-    ]
+    try:
+        rows = [
+            Interaction(user_id=user_id, course_id=item.course_id, type=options.write_back_type, timestamp=when)
+            for item in listed
+        ]
+    except ValidationError as error:
+        problems = [{**problem, "loc": ("query", *problem["loc"])} for problem in error.errors(include_url=False)]
+        raise RequestValidationError(problems) from None
     services = get_services(request)
     await unless_gone(services.interactions.write(rows, auto_create=False), services.live)

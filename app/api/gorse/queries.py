@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
-from app.schemas.fields import Id, Label
+from app.schemas.fields import Id, Label, NewId
 from app.schemas.recommendations import MAX_OFFSET
 from app.serving.options import Options
 
@@ -88,7 +88,7 @@ class GorseUnreadOptions(GorseListOptions):
 class GorseRecommendOptions(GorseListOptions):
     """Of lists that may be noted as read."""
 
-    write_back_type: Annotated[Id | None, _documented(Id | Absent)] = Field(
+    write_back_type: Annotated[NewId | None, _documented(NewId | Absent)] = Field(
         None, alias="write-back-type", description="Write what is listed as feedback of this type"
     )
     write_back_delay: Annotated[timedelta, BeforeValidator(_read_duration, json_schema_input_type=_Duration)] = Field(

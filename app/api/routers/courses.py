@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Response
 
 from app.api.access import READ, WRITE
-from app.api.dependencies import After, Batch, CourseId, Courses, Limit
+from app.api.dependencies import After, Batch, CourseId, Courses, Limit, NewCourseId
 from app.api.openapi import batch_body
 from app.api.routing import Route
 from app.errors import InvalidValueError
@@ -59,7 +59,7 @@ async def get_course(course_id: CourseId, courses: Courses) -> StoredCourse:
     openapi_extra=WRITE,
 )
 async def put_course(
-    course_id: CourseId, body: Annotated[CourseBody, Body(examples=[EXAMPLE])], courses: Courses, response: Response
+    course_id: NewCourseId, body: Annotated[CourseBody, Body(examples=[EXAMPLE])], courses: Courses, response: Response
 ) -> StoredCourse:
     """What the body leaves out gets its default."""
     if body.course_id not in {None, course_id}:

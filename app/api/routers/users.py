@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Response
 
 from app.api.access import READ, WRITE
-from app.api.dependencies import After, Batch, Limit, StoredInteractions, UserId, Users
+from app.api.dependencies import After, Batch, Limit, NewUserId, StoredInteractions, UserId, Users
 from app.api.openapi import batch_body
 from app.api.routing import Route
 from app.errors import InvalidValueError, UnknownUserError
@@ -56,7 +56,7 @@ async def get_user(user_id: UserId, users: Users) -> StoredUser:
     openapi_extra=WRITE,
 )
 async def put_user(
-    user_id: UserId, body: Annotated[UserBody, Body(examples=[EXAMPLE])], users: Users, response: Response
+    user_id: NewUserId, body: Annotated[UserBody, Body(examples=[EXAMPLE])], users: Users, response: Response
 ) -> StoredUser:
     """What the body leaves out gets its default."""
     if body.user_id not in {None, user_id}:

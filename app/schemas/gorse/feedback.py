@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import Field
 
-from app.schemas.fields import Id, Number, Text
+from app.schemas.fields import Id, NewId, Number, Text
 from app.schemas.gorse.base import GorseRecord, TimeInRange
 from app.schemas.gorse.times import write_time
 from app.schemas.interactions import Interaction
@@ -23,9 +23,9 @@ FEEDBACK_EXAMPLE = {
 class GorseFeedback(GorseRecord):
     """Something a user did with an item; the key is (FeedbackType, UserId, ItemId)."""
 
-    FeedbackType: Id = Field(description="Any; COURSEGRAPH_INTERACTION_WEIGHTS says what it weighs, by default 1")
-    UserId: Id
-    ItemId: Id
+    FeedbackType: NewId = Field(description="Any; COURSEGRAPH_INTERACTION_WEIGHTS says what it weighs, by default 1")
+    UserId: NewId
+    ItemId: NewId
     Value: Number | None = Field(None, description="Our `value`: kept, and weighs nothing")
     Timestamp: TimeInRange = Field(None, description="In nearly any form; default: now")
     Comment: Text = Field("", description="Our `comment`")

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field, StrictBool
 
 from app.schemas import fields as types
-from app.schemas.fields import MAX_TITLE_LENGTH, Id, Text
+from app.schemas.fields import MAX_TITLE_LENGTH, NewId, Text
 from app.schemas.gorse.base import (
     AnyJson,
     Changes,
@@ -45,7 +45,7 @@ class GorseItemFields(GorseRecord):
 class GorseItem(GorseItemFields):
     """An item."""
 
-    ItemId: Id
+    ItemId: NewId
 
 
 def merge_item(fields: Fields, changes: Changes) -> Fields:

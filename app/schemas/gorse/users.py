@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import Field
 
-from app.schemas.fields import Id, Text
+from app.schemas.fields import NewId, Text
 from app.schemas.gorse.base import AnyJson, Changes, Fields, GorseRecord, kept, retaken, with_kept
 from app.schemas.gorse.labels import fields_of_user
 
@@ -23,7 +23,7 @@ class GorseUserFields(GorseRecord):
 class GorseUser(GorseUserFields):
     """A user."""
 
-    UserId: Id
+    UserId: NewId
 
 
 def merge_user(fields: Fields, changes: Changes) -> Fields:
