@@ -117,7 +117,8 @@ class InteractionStore:
         majority = self._interactions.with_options(read_concern=ReadConcern("majority"))
         async with await self._db.client.start_session() as session:
             session.advance_operation_time(to_timestamp(since))
-            found = majority.find(ranges[0] if len(ranges) == 1 else {"$or": ranges}, {"_id": 1}, session=session)
+            # Hinted, as to plan for fifty ranges takes longer than to read them.
+            found = majority.find({"$or": ranges}, {"_id": 1}, hint=[("_id", 1)], session=session)
             for document in await found.to_list(None):
                 user_id, course_id, type_ = split_key(document["_id"])
                 taken.setdefault(user_id, []).append((course_id, type_))

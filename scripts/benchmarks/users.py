@@ -3,6 +3,8 @@
 Models of random vectors are written with the real writer, put where a fetched model is kept (with --gridfs they are
 published and fetched through the database), and served by one process.  Private memory is RssAnon, its peak while it
 loads too; what the model's files fill belongs to all processes that map them, and goes when somebody needs room.
+Then a process serves the larger one that holds none of its users, and some are asked for of whom the database has what
+they have taken.
 """
 
 import asyncio
@@ -19,11 +21,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import click
 import httpx
 import numpy as np
 import psutil
+from numpy.typing import NDArray
 
 from app.artifact.manifest import Description
 from app.artifact.top_lists import list_length
@@ -31,8 +35,10 @@ from app.artifact.write import write_artifact
 from app.domain.contents import ArtifactContents
 from app.domain.packed_ids import PackedIds, pack_ids
 from app.domain.vocabulary import Vocabulary
+from app.schemas.interactions import Interaction
 from app.store.client import cluster_time, open_database, prepare_database
 from app.store.embedded import EmbeddedMongod
+from app.store.interactions import InteractionStore
 from app.store.lease import Lease
 from app.store.models import ModelStore, Upload
 from scripts.benchmarks.serving import (
@@ -50,6 +56,9 @@ SMALL = (100_000, 5_000)
 MOST_PRIVATE_MB, MOST_TIMES = 1500.0, 2.0
 CHANGED = 20_000  # users
 CONNECTIONS = (1, 16)
+GUESTS = 10_000  # users with interactions in the database, asked for by lists
+BATCHED = 5_000  # and others, by one batch
+ROWS_AT_ONCE = 10_000
 
 
 @click.command(help=__doc__)
@@ -63,7 +72,7 @@ def main(*, users: int, courses: int, seconds: float, rounds: int, gridfs: bool)
     wrk = shutil.which("wrk")
     print(f"load from {'wrk' if wrk else 'Python'}, medians of {rounds} rounds of {seconds:g} s")
     small, _ = measure(*SMALL, seconds, rounds, gridfs=gridfs)
-    large, private = measure(users, courses, seconds, rounds, gridfs=gridfs)
+    large, private = measure(users, courses, seconds, rounds, gridfs=gridfs, guests=GUESTS + BATCHED)
     times = [b / a for a, b in zip(small, large, strict=True)]
     print(
         f"p50 {', '.join(f'{each:.2f}' for each in times)} times that of the small catalogue, wanted at most "
@@ -72,17 +81,27 @@ def main(*, users: int, courses: int, seconds: float, rounds: int, gridfs: bool)
     sys.exit(0 if max(times) <= MOST_TIMES and private <= MOST_PRIVATE_MB else 1)
 
 
-def measure(n_users: int, n_items: int, seconds: float, rounds: int, *, gridfs: bool) -> tuple[list[float], float]:
-    """p50 in ms by connections, and the most private memory in MB."""
+def measure(
+    n_users: int, n_items: int, seconds: float, rounds: int, *, gridfs: bool, guests: int = 0
+) -> tuple[list[float], float]:
+    """p50 in ms by connections, and the most private memory in MB, of a process that holds all users.
+
+    guests: users for another process, which holds none.
+    """
     print(f"\n{n_users:,} users, {n_items:,} courses")
     with tempfile.TemporaryDirectory(prefix="coursegraph-bench-", dir=Path.cwd()) as name:
         folder = Path(name)
         mongod = EmbeddedMongod(folder / "mongod")
         uri = mongod.start()
         try:
-            publish(uri, folder, n_users, n_items, gridfs=gridfs)
+            asked = publish(uri, folder, n_users, n_items, gridfs=gridfs, guests=guests)
+            wrk = shutil.which("wrk")
             with serving(uri, folder) as (process, port, peak):
-                return measure_service(process, Load(port, folder, seconds, rounds, shutil.which("wrk")), n_users, peak)
+                measured = measure_service(process, Load(port, folder, seconds, rounds, wrk), n_users, peak)
+            if guests:
+                with serving(uri, folder, COURSEGRAPH_USERS_HELD="0") as (process, port, peak):
+                    measure_guests(process, Load(port, folder, seconds, rounds, wrk), asked, peak)
+            return measured
         finally:
             mongod.stop(timeout_seconds=0)
 
@@ -117,6 +136,35 @@ def measure_service(process: psutil.Process, load: Load, n_users: int, peak: lis
     return p50, peak[0]
 
 
+def measure_guests(process: psutil.Process, load: Load, asked: list[str], peak: list[float]) -> None:
+    """The same of a process that holds no users; ``asked`` have interactions in the database."""
+    print(
+        f"none held: {anonymous_mb(process):.0f} MB private, {peak[0]:.0f} at most while it loaded; {files_mb(process)}"
+    )
+    found, guests = load.folder / "paths", asked[:GUESTS]
+    for connections, some in zip(CONNECTIONS, (guests[: GUESTS // 5], guests[GUESTS // 5 :]), strict=True):
+        found.write_text("\n".join(f"/recommendations/{user_id}" for user_id in some))
+        print(
+            f"{connections:4} connections, each asked first: {told(load.run(load.port, found, connections, once=True))}"
+        )
+    print(f"{len(guests):,} asked: {anonymous_mb(process):.0f} MB private")
+    found.write_text("\n".join(f"/recommendations/{user_id}" for user_id in guests))
+    for connections in CONNECTIONS:
+        print(f"{connections:4} connections, again: {told(load.run(load.port, found, connections, once=False))}")
+    began = time.perf_counter()
+    with httpx.Client(base_url=load.url, timeout=600) as client:
+        lines = client.post("/recommendations/batch", json={"user_ids": asked[GUESTS:]}).raise_for_status().text
+    assert lines.count('"source":"fold_in"') == BATCHED
+    print(f"batch of {BATCHED:,} others: {BATCHED / (time.perf_counter() - began):,.0f} lists a second")
+    print(f"after all: {anonymous_mb(process):.0f} MB private, {peak[0]:.0f} at most; load {os.getloadavg()[0]:.1f}")
+
+
+def told(run: dict[str, Any]) -> str:
+    """Rate, times and errors of a load."""
+    rate = run["requests"] / run["seconds"]
+    return f"{rate:8,.0f} a second, p50 {run['p50_ms']:.2f} ms, p99 {run['p99_ms']:.2f} ms, {run['errors']} errors"
+
+
 def answered_beside(client: httpx.Client, path: str) -> tuple[str, list[float]]:
     """How a slow question is answered, and milliseconds of each list that another client asks for meanwhile."""
     over, waits = threading.Event(), list[float]()
@@ -145,10 +193,11 @@ def files_mb(process: psutil.Process) -> str:
 
 
 @contextmanager
-def serving(uri: str, folder: Path) -> Iterator[tuple[psutil.Process, int, list[float]]]:
+def serving(uri: str, folder: Path, **settings: str) -> Iterator[tuple[psutil.Process, int, list[float]]]:
     """The service, its model loaded, and the most private memory that it was seen with."""
     port = free_port()
     environment = os.environ | {
+        **settings,
         "MONGODB_URI": uri,
         "MONGODB_DATABASE": DATABASE,
         "COURSEGRAPH_CACHE_DIR": str(folder / "cache"),
@@ -180,11 +229,28 @@ def serving(uri: str, folder: Path) -> Iterator[tuple[psutil.Process, int, list[
             process.terminate()
 
 
-def publish(uri: str, folder: Path, n_users: int, n_items: int, *, gridfs: bool) -> None:
-    """Courses in the database and a current model."""
+def publish(uri: str, folder: Path, n_users: int, n_items: int, *, gridfs: bool, guests: int) -> list[str]:
+    """Courses in the database, a current model, and what so many of its users have taken; their ids."""
     contents = make_contents(n_users, n_items)
     Publisher.of_courses(uri, contents.items.ids)
+    rows = np.random.default_rng(2).choice(n_users, guests, replace=False)
+    asyncio.run(_store(uri, contents, rows))
     asyncio.run(_publish(uri, folder, contents, gridfs=gridfs))
+    return [contents.users.ids[row] for row in rows.tolist()]
+
+
+async def _store(uri: str, contents: ArtifactContents, rows: NDArray[np.int64]) -> None:
+    items, starts = contents.items.ids, contents.seen_indptr
+    taken = [
+        Interaction(user_id=contents.users.ids[row], course_id=items[item], type="enroll")
+        for row in rows.tolist()
+        for item in contents.seen_items[starts[row] : starts[row + 1]].tolist()
+    ]
+    async with open_database(uri, DATABASE, timeout_seconds=30, app_name="benchmark") as db:
+        await prepare_database(db)
+        store = InteractionStore(db)
+        for start in range(0, len(taken), ROWS_AT_ONCE):
+            await store.write_many(taken[start : start + ROWS_AT_ONCE], auto_create=True)
 
 
 async def _publish(uri: str, folder: Path, contents: ArtifactContents, *, gridfs: bool) -> None:

@@ -129,8 +129,11 @@ SIGNALS = {"KILL": signal.SIGKILL, "TERM": signal.SIGTERM, "STOP": signal.SIGSTO
 @click.option("--api", "n_api", default=2, show_default=True, type=click.IntRange(1), help="API processes.")
 @click.option("--writers", default=4, show_default=True, type=click.IntRange(1))
 @click.option("--readers", default=3, show_default=True, type=click.IntRange(1))
+@click.option("--users-held", type=click.IntRange(0), help="Of whom each API process has vectors; unset: all.")
 @click.option("--log", type=click.Path(dir_okay=False, path_type=Path), help="Keep what the service logged here.")
-def main(*, minutes: float, seed: int, n_api: int, writers: int, readers: int, log: Path | None) -> None:
+def main(
+    *, minutes: float, seed: int, n_api: int, writers: int, readers: int, users_held: int | None, log: Path | None
+) -> None:
     """Print the counts; exit code 1 when something was lost or wrong."""
     rng, ledger, stop = random.Random(seed), Ledger(), threading.Event()  # noqa: S311 - equal choices every time
     with ExitStack() as stack:
@@ -142,6 +145,8 @@ def main(*, minutes: float, seed: int, n_api: int, writers: int, readers: int, l
         proxy = Proxy(_port_of(mongod))
         environment = {**SETTINGS, "MONGODB_URI": f"mongodb://127.0.0.1:{proxy.port}/?directConnection=true"}
         environment["COURSEGRAPH_CACHE_DIR"] = str(folder / "cache")
+        if users_held is not None:
+            environment["COURSEGRAPH_USERS_HELD"] = str(users_held)
         up = stack.enter_context(Up(folder / "up", "--workers", str(n_api), environment=environment))
         if log is not None:
             stack.callback(lambda: log.write_text(up.log))
