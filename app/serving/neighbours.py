@@ -14,6 +14,7 @@ from app.serving.content import FIELDS
 from app.serving.index import blocks_of
 from app.serving.live import LiveModel
 from app.serving.shelf import Shelf
+from app.serving.users import UserVector
 
 POOL_PER_USER = 5  # users by standard score of whom the exact rank is computed, for each that is asked for
 LEAST_POOL = 100
@@ -96,8 +97,11 @@ class Neighbours:
         return at_once(self.nearest_users(user_id, n))
 
     def nearest_users(self, user_id: str, n: int) -> Steps[list[SimilarUser]]:
-        """The same in steps."""
-        user, index = self._live.users.get(user_id), self._live.index
+        """The same in steps, with the vector as it is now: later a user who is not held here may be parted from."""
+        return self._nearest_users(user_id, self._live.users.get(user_id), n)
+
+    def _nearest_users(self, user_id: str, user: UserVector | None, n: int) -> Steps[list[SimilarUser]]:
+        index = self._live.index
         if user is None:
             return []
         row, forgotten = index.users.row(user_id), self._forgotten()

@@ -75,7 +75,7 @@ async def serving(uri: str, name: str, folder: Path) -> AsyncIterator[Replicas]:
 
 
 async def publish(db: Database, uri: str, replicas: Replicas) -> str:
-    model_id = await publish_model(db, uri, replicas.folder / "published", propagated=True)
+    model_id = await publish_model(db, uri, replicas.folder / "published", propagated=True, drawn=True)
     for client in replicas.each():
         await served(client, model_id)
     return model_id
@@ -121,6 +121,13 @@ def ids(answer: dict[str, Any]) -> list[str]:
 
 def scores(answer: dict[str, Any]) -> dict[str, float]:
     return {item["course_id"]: item["score"] for item in answer["items"]}
+
+
+async def drawn(client: httpx.AsyncClient) -> set[str]:
+    """Users whom the pictures of the model name; both name the same."""
+    graph, places = [(await client.get(f"/pictures/{name}.json")).json() for name in ("graph", "embeddings")]
+    assert {user["user_id"] for user in graph["users"]} == {*places["users"]["ids"]}
+    return {*places["users"]["ids"]}
 
 
 async def lists(client: httpx.AsyncClient, user_id: str, course_id: str) -> bool:
@@ -254,6 +261,7 @@ async def test_who_is_deleted_has_taken_nothing_any_more(writable: Replicas) -> 
             return {*ids(await asked(client, user_id))} == {*COURSES}
 
         await eventually(forgotten)
+        assert user_id not in await drawn(reader)
         await writer.post("/interactions", json={"user_id": user_id, "course_id": COURSES[0]})
         answer = await asked(writer, user_id)
         assert answer["source"] == "fold_in"
@@ -289,6 +297,7 @@ async def test_a_neighbourhood_shows_what_the_user_has_taken(replicas: Replicas)
         }
         assert shown == TAKEN[USERS[9]]
         assert (await client.get("/pictures/graph.svg", params={"course_id": COURSES[0]})).status_code == 200
+        assert await drawn(client) == {*USERS}
 
 
 async def test_the_files_of_users_who_are_not_held_are_not_fetched(replicas: Replicas) -> None:
@@ -391,6 +400,7 @@ async def test_after_changes_were_missed_all_is_known_again(tmp_path: Path) -> N
                     )
 
                 await eventually(right, 30)
+                assert await drawn(client) == {*USERS} - {USERS[1], USERS[7]}
                 assert "change_history_lost_total 1.0" in (await client.get("/metrics")).text
     finally:
         await asyncio.to_thread(mongod.stop, timeout_seconds=0)

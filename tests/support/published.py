@@ -10,21 +10,32 @@ import numpy as np
 
 from app.artifact.write import write_artifact
 from app.domain.contents import ArtifactContents
+from app.plots.points import to_json
+from app.plots.projection import map_of
 from app.store.client import Database
 from app.store.lease import Lease
 from app.store.models import ModelStore
 from app.store.snapshot import read_snapshot
+from app.worker.drawing import graph_points
 from tests.support.models import DESCRIPTION, light_gcn, random_embeddings
 
 WEIGHTS = {"view": 1.0, "like": 1.0, "enroll": 1.0, "complete": 1.0, "dislike": 0.0, "drop": 0.0}
 
 
 async def publish_model(
-    db: Database, uri: str, folder: Path, *, seed: int = 0, damaged: Sequence[str] = (), propagated: bool = False
+    db: Database,
+    uri: str,
+    folder: Path,
+    *,
+    seed: int = 0,
+    damaged: Sequence[str] = (),
+    propagated: bool = False,
+    drawn: bool = False,
 ) -> str:
     """Id of a new current model; the files named in ``damaged`` are not what the manifest says.
 
     propagated: its vectors are what LightGCN makes of random ones, so that users can be folded in.
+    drawn: with the points of its graph and of its vectors.
     """
     models, lease = ModelStore(db), Lease(db, "tests", 60.0)
     fence = await lease.acquire()
@@ -40,12 +51,23 @@ async def publish_model(
     contents.user_vectors[contents.user_degrees == 0] = 0.0  # as training leaves them
     description = replace(DESCRIPTION, model_id=model_id, fence=fence, run_id=None)
     directory = folder / model_id
-    manifest = await asyncio.to_thread(write_artifact, directory, contents, description)
+    pictures = _points(contents, model_id) if drawn else None
+    manifest = await asyncio.to_thread(write_artifact, directory, contents, description, pictures=pictures)
     for name in damaged:
         await asyncio.to_thread(_damage, directory / name)
     await models.publish(await models.upload(model_id, directory, fence=fence), manifest.as_dict())
     await lease.release()
     return model_id
+
+
+def _points(contents: ArtifactContents, model_id: str) -> dict[str, bytes]:
+    vectors = np.asarray(contents.user_vectors, np.float32), contents.item_vectors
+    return {
+        "graph.json": to_json(graph_points(contents, {}, model_id)),
+        "embeddings.json": to_json(
+            map_of(contents.users.ids, contents.items.ids, *vectors, model_id=model_id, labels={})
+        ),
+    }
 
 
 def _damage(path: Path) -> None:
