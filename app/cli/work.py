@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from app.errors import ListenError
+from app.memory import one_heap
 from app.settings import Settings, load_settings
 from app.telemetry.logging import configure_logging
 from app.telemetry.metrics import WorkerMetrics
@@ -31,6 +32,7 @@ def work_command(alive_file: Path | None, metrics_port: int | None, metrics_host
     """
     settings = load_settings()
     configure_logging(settings.log_level, settings.log_format)
+    one_heap()
     metrics = WorkerMetrics()
     if metrics_port is not None:
         try:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from app.domain.changes import CourseChanged, InteractionChanged, RunChanged, UserChanged
 from app.errors import ChangeHistoryLostError, LeaseLostError, RunInProgressError, SettingError
+from app.memory import give_back
 from app.schemas.training import Run
 from app.settings import Settings
 from app.store.changes import follow
@@ -130,6 +131,7 @@ class Leader:
                 note("status", status)
             self._metrics.count_run(status, time.monotonic() - started)
             self._schedule.ended(now=time.monotonic())
+            give_back()
 
     def _snapshot_taken(self) -> None:
         self._schedule.snapshot_taken(now=time.monotonic())
