@@ -1,13 +1,17 @@
 """A backup that is taken while others write, restored on another server, serves the same lists."""
 
 import gzip
+import itertools
 import json
 import shutil
 import threading
+import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import bson
 import pytest
 from click.testing import CliRunner
 from pymongo import MongoClient
@@ -25,6 +29,7 @@ SETTINGS = {
     "COURSEGRAPH_EPOCHS": "10",
     "COURSEGRAPH_TIME_BUDGET_SECONDS": "0",
     "COURSEGRAPH_LEASE_SECONDS": "2",
+    "COURSEGRAPH_GATE_MARGIN": "1",  # any model that beats most-popular is published
 }
 
 
@@ -66,25 +71,43 @@ def no_database(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Load:
-    """Users who take course after course, until the block ends."""
+    """Writes of every kind one after the other, until the block ends: whatever is read at one moment shows their order.
 
-    def __init__(self, url: str, courses: list[str]) -> None:
-        self.acknowledged: list[str] = []
-        self._url, self._courses, self._stop = url, courses, threading.Event()
+    The same number is written to one user, another and a course; a new user comes before the one before is erased.
+    """
+
+    def __init__(self, url: str, courses: list[str], name: str) -> None:
+        self.acknowledged: list[str] = []  # interactions that stay
+        self.rounds = 0
+        self.error: Exception | None = None
+        self._url, self._courses, self._name, self._stop = url, courses, name, threading.Event()
         self._thread = threading.Thread(target=self._send)
 
     def _send(self) -> None:
-        number = 0
-        with Client(self._url) as client:
-            while not self._stop.is_set():
-                user = f"busy-{number // 10:05}"
-                rows = [
-                    {"user_id": user, "course_id": self._courses[(number * 7 + place) % len(self._courses)]}
-                    for place in range(5)
-                ]
-                client.post("/interactions", rows)
-                self.acknowledged += [f"{user}\x1f{row['course_id']}\x1fenroll" for row in rows]
-                number += 1
+        try:
+            with Client(self._url) as client:
+                while not self._stop.is_set():
+                    self._round(client, self.rounds)
+                    self.rounds += 1
+        except Exception as error:
+            self.error = error
+
+    def _round(self, client: Client, number: int) -> None:
+        for address in ("/users/count-a", "/users/count-b", "/courses/count-c"):
+            client.call("PUT", address, {"attributes": {"n": number}})
+        client.call("PUT", f"/users/{self._name}-{number:05}", {"interests": ["maths"]})
+        if number:
+            client.call("DELETE", f"/users/{self._name}-{number - 1:05}")
+        user = f"busy-{self._name}-{number // 10:05}"
+        rows = [
+            {"user_id": user, "course_id": self._courses[(number * 7 + place) % len(self._courses)]}
+            for place in range(5)
+        ]
+        client.post("/interactions", rows)
+        self.acknowledged += [f"{user}\x1f{row['course_id']}\x1fenroll" for row in rows]
+        client.post("/interactions", [{"user_id": user, "course_id": "fleeting"}])
+        client.call("DELETE", f"/interactions?user_id={user}&course_id=fleeting")
+        client.call("PATCH", f"/users/{user}", {"attributes": {"n": number}})
 
     def __enter__(self) -> "Load":
         self._thread.start()
@@ -93,6 +116,43 @@ class Load:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
+        assert self.error is None, self.error
+
+
+def documents(backup: Path, collection: str) -> dict[Any, dict[str, Any]]:
+    """Of a collection in a backup, by ``_id``."""
+    found = bson.decode_all(gzip.decompress((backup / f"{collection}.bson.gz").read_bytes()))
+    return {document["_id"]: document for document in found}
+
+
+def assert_of_one_moment(backup: Path, name: str) -> None:
+    """What ``Load`` wrote stands in its order."""
+    users, courses = documents(backup, "users"), documents(backup, "courses")
+    first, second = (json.loads(users[f"count-{letter}"]["attributes"])["n"] for letter in "ab")
+    third = json.loads(courses["count-c"]["attributes"])["n"]
+    assert first >= second >= third >= first - 1
+    chain = sorted(int(user.removeprefix(f"{name}-")) for user in users if user.startswith(f"{name}-"))
+    assert chain in ([third], [third - 1, third], [third - 1])
+    interactions = documents(backup, "interactions")
+    assert sum("\x1ffleeting\x1f" in key for key in interactions) <= 1
+    for key in interactions:  # no row without what was written before it
+        user, course, _ = key.split("\x1f")
+        assert user in users
+        assert course in courses
+
+
+def assert_models_are_whole(backup: Path) -> str:
+    """The model that is served and all others have all their files, and those all their pieces; the one served."""
+    models, heads = documents(backup, "models"), documents(backup, "model_files.files")
+    sizes: Counter[str] = Counter()
+    for chunk in documents(backup, "model_files.chunks").values():
+        sizes[chunk["files_id"]] += len(chunk["data"])
+    for model in models.values():
+        for file_id in model["files"]:
+            assert sizes[file_id] == heads[file_id]["length"]
+    number = documents(backup, "settings")["current_model"]["number"]
+    assert number in models
+    return f"m-{number:06}"
 
 
 @pytest.fixture(scope="module")
@@ -121,13 +181,14 @@ def test_a_backup_under_load_comes_back_elsewhere(source: Up, tmp_path: Path) ->
         client.call("DELETE", f"/users/{users[1]}")
         users.append("new")
         before, numbers = lists(client, users)
-        with Load(source.url, courses) as load:
-            while len(load.acknowledged) < 100:
-                pass
-            sure = list(load.acknowledged)
+        with Load(source.url, courses, "first") as load:
+            while load.rounds < 20:
+                time.sleep(0.01)
+            sure, n_before = list(load.acknowledged), load.rounds
             run("backup", tmp_path / "backup", "--data-dir", source.data_dir)
-            n_later = len(load.acknowledged)
-        assert n_later > len(sure), "there was no load while it was taken"
+            n_rounds = load.rounds - n_before
+        assert n_rounds > 2, "there was no load while it was taken"
+    assert_of_one_moment(tmp_path / "backup", "first")
     assert "interactions" in run("restore", "--check", tmp_path / "backup")
     elsewhere = tmp_path / "elsewhere"
     run("restore", tmp_path / "backup", "--data-dir", elsewhere)
@@ -138,11 +199,8 @@ def test_a_backup_under_load_comes_back_elsewhere(source: Up, tmp_path: Path) ->
             name: backup.collections[name].documents for name in restored
         }
         assert set(sure) <= restored["interactions"]
-        assert restored["interactions"] <= contents(EmbeddedMongod(source.data_dir).uri)["interactions"]
-        for key in restored["interactions"]:  # one moment: no row without what was written before it
-            user, course, _ = key.split("\x1f")
-            assert user in restored["users"]
-            assert course in restored["courses"]
+        there = contents(EmbeddedMongod(source.data_dir).uri)["interactions"]
+        assert {key for key in restored["interactions"] if "\x1ffleeting\x1f" not in key} <= there
         with Client(up.url) as client:
             await_model(client, before[users[0]][0], users[0])
             named, now = lists(client, users)
@@ -158,6 +216,27 @@ def test_a_backup_under_load_comes_back_elsewhere(source: Up, tmp_path: Path) ->
     assert sorted(map(str, again.collections["model_files.chunks"].indexes)) == sorted(
         map(str, backup.collections["model_files.chunks"].indexes)
     )
+
+
+def test_backups_while_a_model_is_published_hold_whole_models(source: Up, tmp_path: Path) -> None:
+    with Client(source.url) as client:
+        courses = [course["course_id"] for course in client.get("/courses?limit=50")["items"]]
+        run_id, served = request_run(client), set()
+        with Load(source.url, courses, "second") as load:
+            while load.rounds < 2:
+                time.sleep(0.01)
+            for number in itertools.count():
+                ended = client.get(f"/training/runs/{run_id}")["ended_at"] is not None
+                backup = tmp_path / str(number)
+                run("backup", backup, "--data-dir", source.data_dir)
+                assert_of_one_moment(backup, "second")
+                served.add(assert_models_are_whole(backup))
+                if ended:
+                    break
+                shutil.rmtree(backup)
+        model_id = client.get(f"/training/runs/{run_id}")["model_id"]
+    assert model_id in served
+    assert len(served) == 2, "the model of before and that of the run"
 
 
 @pytest.fixture(scope="module")
