@@ -2,10 +2,11 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -111,20 +112,29 @@ def _read_manifest(directory: Path) -> Mapping[str, Any]:
 def _verify_bytes(directory: Path, name: str, facts: FileFacts) -> None:
     if Path(name).name != name:
         raise ArtifactError(MANIFEST, f"names {name!r}, which is not a file of its own directory")
-    digest = hashlib.sha256()
     try:
         with (directory / name).open("rb") as file:
-            while data := file.read(CHUNK_BYTES):
-                digest.update(data)
-            size_bytes = file.tell()
+            found = [_digest(file, size_bytes) for _, size_bytes in facts.digests]
+            size_bytes = file.seek(0, os.SEEK_END)
     except FileNotFoundError as error:
         raise ArtifactError(name, "is missing") from error
     except OSError as error:
         raise ArtifactError(name, f"cannot be read ({error})") from error
     if size_bytes != facts.size_bytes:
         raise ArtifactError(name, f"has {size_bytes} bytes; wanted {facts.size_bytes}")
-    if digest.hexdigest() != facts.sha256:
-        raise ArtifactError(name, "is not the file that was written (its SHA-256 differs)")
+    for place, (digest, (wanted, _)) in enumerate(zip(found, facts.digests, strict=True), 1):
+        if digest != wanted:
+            of_what = f"of piece {place} of {len(found)} the" if len(found) > 1 else "its"
+            raise ArtifactError(name, f"is not the file that was written ({of_what} SHA-256 differs)")
+
+
+def _digest(file: BinaryIO, size_bytes: int) -> str:
+    """SHA-256 of the next bytes."""
+    digest = hashlib.sha256()
+    while size_bytes > 0 and (data := file.read(min(CHUNK_BYTES, size_bytes))):
+        digest.update(data)
+        size_bytes -= len(data)
+    return digest.hexdigest()
 
 
 def _map(directory: Path, array: str, dtype: str, manifest: Manifest) -> Array:

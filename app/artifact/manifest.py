@@ -1,14 +1,16 @@
 """What is written about a model beside its arrays."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from typing import Any
 
 from app.errors import ArtifactError
 
-FORMAT = 3  # grows when older code could misread the files; 2 has the item filter, 3 lists without some of their scores
-READABLE = (1, 2, 3)
+# Grows when older code could misread the files; 2 has the item filter, 3 lists without some of their scores, 4 files in
+# pieces.
+FORMAT = 4
+READABLE = (1, 2, 3, 4)
 MANIFEST = "manifest.json"
 
 
@@ -35,13 +37,40 @@ class Description:
 
 
 @dataclass(frozen=True, slots=True)
-class FileFacts:
-    """A file of the artifact; shape and dtype are None when it is no array."""
+class Piece:
+    """A part of a file of users, by one writer; the parts one after the other are the file.  rows: of users in it."""
 
     sha256: str
     size_bytes: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """A file of the artifact; shape and dtype are None when it is no array.
+
+    pieces: of a file that several have written, in order, and then sha256 is None; else none.
+    """
+
+    sha256: str | None
+    size_bytes: int
     shape: tuple[int, ...] | None = None
     dtype: str | None = None
+    pieces: tuple[Piece, ...] = ()
+
+    @classmethod
+    def of_pieces(cls, pieces: Sequence[Piece], shape: tuple[int, ...], dtype: str) -> "FileFacts":
+        """Of an array that was written in so many."""
+        if len(pieces) == 1:
+            return cls(pieces[0].sha256, pieces[0].size_bytes, shape, dtype)
+        return cls(None, sum(piece.size_bytes for piece in pieces), shape, dtype, tuple(pieces))
+
+    @property
+    def digests(self) -> list[tuple[str, int]]:
+        """SHA-256 and length of each part, one after the other."""
+        if self.sha256 is not None:
+            return [(self.sha256, self.size_bytes)]
+        return [(piece.sha256, piece.size_bytes) for piece in self.pieces]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +125,15 @@ class Manifest:
 
 def _file_facts(values: Mapping[str, Any]) -> FileFacts:
     shape = values["shape"]
+    pieces = tuple(Piece(**piece) for piece in values.get("pieces", ()))
+    if pieces and (values["sha256"] is not None or sum(piece.size_bytes for piece in pieces) != values["size_bytes"]):
+        raise ValueError(f"the pieces {pieces} are not the file")
+    if not pieces and not isinstance(values["sha256"], str):
+        raise ValueError("a file has neither a digest nor pieces")
     return FileFacts(
         sha256=values["sha256"],
         size_bytes=values["size_bytes"],
         shape=None if shape is None else tuple(shape),
         dtype=values["dtype"],
+        pieces=pieces,
     )

@@ -1,17 +1,16 @@
 """Writing a model's directory: whole, or not at all."""
 
-import hashlib
 import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
 from app.artifact.arrays import Array, file_name, to_arrays
 from app.artifact.manifest import FORMAT, MANIFEST, Description, FileFacts, Manifest
+from app.artifact.pieces import Digesting
 from app.domain.contents import ArtifactContents
 
 
@@ -21,10 +20,12 @@ def write_artifact(
     description: Description,
     *,
     pictures: Mapping[str, bytes] | None = None,
+    elsewhere: Mapping[str, FileFacts] | None = None,
 ) -> Manifest:
     """Write the model into ``directory``, which appears only when all of it is on the disk.
 
-    pictures: further files by name.  Equal inputs give equal bytes.
+    pictures: further files by name.  elsewhere: files that others have written; arrays in these are not written here.
+    Equal inputs give equal bytes.
     Raises FileExistsError if the directory is there, OSError, and ValueError if a number is not finite.
     """
     if directory.exists():
@@ -32,7 +33,10 @@ def write_artifact(
     aside = directory.with_name(f".{directory.name}.{os.getpid()}")
     aside.mkdir(parents=True)
     try:
-        files = {file_name(name): _write_array(aside / file_name(name), a) for name, a in to_arrays(contents).items()}
+        files = dict(elsewhere or {})
+        for name, array in to_arrays(contents).items():
+            if file_name(name) not in files:
+                files[file_name(name)] = _write_array(aside / file_name(name), array)
         for name, data in (pictures or {}).items():
             files[name] = _write(aside / name, data)
         manifest = _manifest(contents, description, files)
@@ -80,29 +84,10 @@ def _manifest(contents: ArtifactContents, description: Description, files: Mappi
     )
 
 
-class _Digesting:
-    """A file that is written from its beginning to its end, and of which the digest is known then."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file, self._digest, self.size_bytes = file, hashlib.sha256(), 0
-
-    def write(self, data: bytes) -> int:
-        """As a file does."""
-        self._digest.update(data)
-        written = self._file.write(data)
-        self.size_bytes += written
-        return written
-
-    @property
-    def sha256(self) -> str:
-        """Of all that was written."""
-        return self._digest.hexdigest()
-
-
 def _write_array(path: Path, array: Array) -> FileFacts:
     """The array's file, piece by piece: it may be larger than what memory is left."""
 
-    def write(file: _Digesting) -> None:
+    def write(file: Digesting) -> None:
         np.lib.format.write_array(file, array, allow_pickle=False)
 
     facts = _written(path, write)
@@ -113,9 +98,9 @@ def _write(path: Path, data: bytes) -> FileFacts:
     return _written(path, lambda file: file.write(data))
 
 
-def _written(path: Path, write: Callable[[_Digesting], object]) -> FileFacts:
+def _written(path: Path, write: Callable[[Digesting], object]) -> FileFacts:
     with path.open("xb") as file:
-        digesting = _Digesting(file)
+        digesting = Digesting(file)
         write(digesting)
         file.flush()
         os.fsync(file.fileno())

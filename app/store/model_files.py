@@ -1,12 +1,14 @@
 """Files of models in GridFS.
 
 A file's id is ``number/fence/name``: of whatever is found there it can be told whose it is, also of the pieces that
-a process left which died while it uploaded.
+a process left which died while it uploaded.  What several have written is ``number/fence/name/place``, a file of
+GridFS for each piece, which are one file again where they are read.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
+from itertools import groupby
 from pathlib import Path
 from typing import IO, Any
 
@@ -38,16 +40,15 @@ class ModelFiles:
         return ids
 
     async def download(self, ids: Sequence[str], directory: Path) -> None:
-        """Write the files into a directory.  Raises one of GONE."""
-        for file_id in ids:
-            async with opened(directory / name_of(file_id), "xb") as target:
-                await self._bucket.download_to_stream(file_id, target)
+        """Write the files into a directory; the pieces of one follow each other.  Raises one of GONE."""
+        for name, pieces in groupby(ids, name_of):
+            async with opened(directory / name, "xb") as target:
+                for file_id in pieces:
+                    await self._bucket.download_to_stream(file_id, target)
 
-    async def read(self, file_id: str) -> bytes:
-        """All of a small file.  Raises one of GONE."""
-        stream = await self._bucket.open_download_stream(file_id)
-        content: bytes = await stream.read()
-        return content
+    async def read(self, ids: Sequence[str]) -> bytes:
+        """All pieces of a small file.  Raises one of GONE."""
+        return b"".join([await (await self._bucket.open_download_stream(file_id)).read() for file_id in ids])
 
     async def ids(self) -> set[str]:
         """All files, and those of which there are only pieces."""
@@ -84,5 +85,5 @@ def owner(file_id: str) -> tuple[int, int]:
 
 
 def name_of(file_id: str) -> str:
-    """Name of the file within its model."""
-    return file_id.split("/", 2)[2]
+    """Name of the file within its model, which pieces of one have in common."""
+    return file_id.split("/", 3)[2]

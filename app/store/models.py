@@ -7,7 +7,7 @@ that died are removed by the next ``prune``.
 
 import asyncio
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,7 @@ class ModelStore:
 
     async def count_lists(self, counts: Mapping[str, int]) -> None:
         """Add to the numbers of lists that models answered; those that are gone are passed over."""
-        updates = [UpdateOne({"_id": _number(model_id)}, {"$inc": {"lists": n}}) for model_id, n in counts.items()]
+        updates = [UpdateOne({"_id": model_number(model_id)}, {"$inc": {"lists": n}}) for model_id, n in counts.items()]
         if updates:
             with translated():
                 await self._models.bulk_write(updates, ordered=False)
@@ -86,7 +86,7 @@ class ModelStore:
 
     async def page(self, limit: int, after: str | None = None) -> Page[ModelSummary]:
         """Models, newest first, from the one before ``after``.  Raises UnknownModelError if that is no model's id."""
-        condition: Document = {} if after is None else {"_id": {"$lt": _number(after)}}
+        condition: Document = {} if after is None else {"_id": {"$lt": model_number(after)}}
         documents = await self._models.find(condition).sort("_id", -1).limit(limit + 1).to_list(None)
         current = await self.current()
         models = [_summary(document, current) for document in documents[:limit]]
@@ -94,7 +94,7 @@ class ModelStore:
 
     async def activate(self, model_id: str) -> ModelSummary:
         """Serve this model from now on.  Raises UnknownModelError."""
-        number = _number(model_id)
+        number = model_number(model_id)
 
         async def point(session: Session) -> None:
             # The write, not only a look, so that of this and a prune at the same moment one fails.
@@ -139,7 +139,7 @@ class ModelStore:
         document = await self._document(model_id)
         wanted = [file_id for file_id in document["files"] if name_of(file_id) == name]
         try:
-            return await self._files.read(wanted[0]) if wanted else None
+            return await self._files.read(wanted) if wanted else None
         except GONE as error:
             raise UnknownModelError(model_id) from error
 
@@ -149,16 +149,16 @@ class ModelStore:
         """An id that no other model has or will have."""
         return readable_id(PREFIX, await next_number(self._db, "model"))
 
-    async def upload(self, model_id: str, directory: Path, *, fence: int) -> Upload:
-        """Store a model's files; nobody sees them before ``publish``."""
-        return Upload(model_id, fence, await self._files.upload(_number(model_id), fence, directory))
+    async def upload(self, model_id: str, directory: Path, *, fence: int, pieces: Sequence[str] = ()) -> Upload:
+        """Store a model's files; nobody sees them before ``publish``.  pieces: ids of those that are there already."""
+        return Upload(model_id, fence, [*await self._files.upload(model_number(model_id), fence, directory), *pieces])
 
     async def publish(self, upload: Upload, manifest: Mapping[str, Any]) -> None:
         """Make the model known and serve it.  Raises LeaseLostError, and then nothing was published.
 
         manifest: JSON; what ModelSummary lists and anything else.  May be called again when the answer was lost.
         """
-        number, fence = _number(upload.model_id), upload.fence
+        number, fence = model_number(upload.model_id), upload.fence
         content = {
             "version": uuid4().hex,  # ids are counted in each database, and a cache may hold models of several
             "fence": fence,
@@ -185,7 +185,7 @@ class ModelStore:
         numbers = [
             document["_id"] for document in await self._models.find({}, {"_id": 1}).sort("_id", -1).to_list(None)
         ]
-        unwanted = {*numbers[keep:], *map(_number, also)}
+        unwanted = {*numbers[keep:], *map(model_number, also)}
         removed = [number for number in numbers if number in unwanted and await self._remove(number)]
         await self._remove_unpublished(set(numbers) - set(removed))
         return [readable_id(PREFIX, number) for number in removed]
@@ -217,7 +217,7 @@ class ModelStore:
     # --- documents
 
     async def _document(self, model_id: str) -> Document:
-        document: Document | None = await self._models.find_one({"_id": _number(model_id)})
+        document: Document | None = await self._models.find_one({"_id": model_number(model_id)})
         if document is None:
             raise UnknownModelError(model_id)
         return document
@@ -228,7 +228,8 @@ class ModelStore:
         await self._settings.replace_one(POINTER, pointer, upsert=True, session=session)
 
 
-def _number(model_id: str) -> int:
+def model_number(model_id: str) -> int:
+    """Of a model with this id.  Raises UnknownModelError if it can be none."""
     number = number_of(PREFIX, model_id)
     if number is None:
         raise UnknownModelError(model_id)
