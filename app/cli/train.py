@@ -20,8 +20,8 @@ from app.telemetry.logging import configure_logging
 from app.training.distributed.launch import follow, torchrun_ranks, under_torchrun
 from app.training.ranks import Ranks
 from app.worker.cycle import Cycle
+from app.worker.errands import errands
 from app.worker.loop import first_of, holder_name, recipe_from
-from app.worker.reading import reader
 
 POLL_SECONDS = 0.25  # between two moves of the bar
 
@@ -45,7 +45,7 @@ def train_command(data_dir: Path | None, ranks: int | None) -> None:
     if under_torchrun(os.environ):
         with torchrun_ranks(os.environ, settings.rank_timeout_seconds) as group:
             if group.rank:
-                follow(group, reader(lambda: open_database_uri(settings, data_dir)))
+                follow(group, errands(lambda: open_database_uri(settings, data_dir)))
                 return
             run = _run(settings, data_dir, group)
     else:

@@ -81,12 +81,13 @@ class ArtifactContents:
     ) -> "ArtifactContents":
         """Contents of a model trained on a snapshot with these edge weights.
 
+        The embeddings may have no users, when their vectors are elsewhere.
         Raises ValueError if there are more than MAX_TYPES types or the vectors do not fit the snapshot.
         """
         if len(snapshot.types) > MAX_TYPES:
             raise ValueError(f"there are {len(snapshot.types)} interaction types; wanted at most {MAX_TYPES}")
         n_users, n_items = len(snapshot.users), len(snapshot.items)
-        if len(embeddings.user_vectors) != n_users or len(embeddings.item_vectors) != n_items:
+        if len(embeddings.user_vectors) not in {0, n_users} or len(embeddings.item_vectors) != n_items:
             raise ValueError(
                 f"vectors of {len(embeddings.user_vectors)} users and {len(embeddings.item_vectors)} items "
                 f"were given; wanted {n_users} and {n_items}"

@@ -111,25 +111,20 @@ def learn_encoder(words: Words, size: int, seed: int) -> Encoder | None:
     )
 
 
-def with_content(
-    embeddings: Embeddings,
-    graph: BipartiteGraph,
-    items: Content | None,
-    users: Content | None = None,
-    more: NDArray[np.float32] | None = None,
+def with_items(
+    embeddings: Embeddings, graph: BipartiteGraph, items: Content | None, more: NDArray[np.float32] | None = None
 ) -> tuple[Embeddings, ContentMap | None]:
-    """Vectors of little-known nodes taken from their content; and the regression for courses that are newer.
+    """Vectors of little-known items taken from their content; and the regression for courses that are newer.
 
     The score stays e_u . e_i, and e_u the sum that fold-in and explanation take it for: of an item with an edge the
     vector alone changes.  An item without one also gets the layer 0 and the messages of items like it, as they would be
-    with the first edge; a user without an edge gets a vector, or zeros when nothing is known.
+    with the first edge.
     more: (I, D), what an item's vector would have to be longer by to stand for all that is added to its scores beside
     the inner product; nothing else stands for it where the graph says nothing.
     """
     targets = embeddings.item_vectors if more is None else embeddings.item_vectors + more
     if items is not None:
         embeddings = _with_items(embeddings, graph, items, targets)
-    embeddings = _with_users(embeddings, graph, users)
     content_map = None
     if items is not None and items.encoder is not None:
         encoded = items.of_words()
@@ -169,20 +164,23 @@ def _with_items(
     )
 
 
-def _with_users(embeddings: Embeddings, graph: BipartiteGraph, content: Content | None) -> Embeddings:
-    counts = np.diff(graph.user_items.indptr)
-    bare = np.flatnonzero(counts == 0)
-    if not len(bare):
-        return embeddings
-    user_vectors = embeddings.user_vectors.copy()
-    user_vectors[bare] = 0.0
-    if content is not None:
-        known = _well_known(graph.edge_users(), content.values)
-        told = bare[content.values[bare].any(axis=1)]
-        if len(known) >= LEAST_NODES and len(told):
-            weights, offset = _regression(content.values[known], embeddings.user_vectors[known])
-            user_vectors[told] = content.values[told] @ weights + offset
-    return replace(embeddings, user_vectors=user_vectors)
+def users_told(
+    graph: BipartiteGraph, content: Content | None, vectors_of: Callable[[NDArray[np.int64]], NDArray[np.float32]]
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Rows, ascending, and vectors of those users without an edge of whom content tells something.
+
+    vectors_of: rows of users -> their vectors, from which the regression is learned.
+    """
+    nobody = np.empty(0, np.int64), np.empty((0, 0), np.float32)
+    bare = np.flatnonzero(np.diff(graph.user_items.indptr) == 0)
+    if content is None or not len(bare):
+        return nobody
+    known = _well_known(graph.edge_users(), content.values)
+    told = bare[content.values[bare].any(axis=1)]
+    if len(known) < LEAST_NODES or not len(told):
+        return nobody
+    weights, offset = _regression(content.values[known], vectors_of(known))
+    return told, content.values[told] @ weights + offset
 
 
 def _well_known(edges: NDArray[np.integer], values: NDArray[np.float32]) -> NDArray[np.int64]:

@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from app.domain.embeddings import Embeddings
 from app.domain.item_filter import ItemFilter
 from app.graph.bipartite import BipartiteGraph
 from app.training.config import Filter
 from app.training.evaluate import Rows, Scores, add_sparse
 from app.training.filters import cut_columns, ease, n_neighbours, taken_items, two_hop
+from app.training.users import Sums
 
 IMAGE_RIDGE = 1e-3  # of the mean eigenvalue
 SAMPLE_USERS = 500  # of whom scores are looked at for their standard deviation
@@ -70,9 +70,14 @@ def plus(scores: Scores, added: Scores, weight: float) -> Scores:
 
 def unit_weight(scores: Scores, added: Scores, users: NDArray[np.integer]) -> float:
     """sd_e / sd_f over some of these users, ascending rows; 0 where the filter says nothing."""
-    sample = users[np.linspace(0, len(users) - 1, min(SAMPLE_USERS, len(users))).astype(np.int64)].astype(np.int64)
+    sample = sample_of(users)
     spread = float(added(sample).std())
     return float(scores(sample).std()) / spread if spread > 0 else 0.0
+
+
+def sample_of(users: NDArray[np.integer]) -> Rows:
+    """Whom ``unit_weight`` looks at."""
+    return users[np.linspace(0, len(users) - 1, min(SAMPLE_USERS, len(users))).astype(np.int64)].astype(np.int64)
 
 
 def strengthened(matrix: csr_array, strength: float) -> ItemFilter | None:
@@ -83,15 +88,14 @@ def strengthened(matrix: csr_array, strength: float) -> ItemFilter | None:
     return ItemFilter(matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32), values)
 
 
-def linear_image(matrix: csr_array, embeddings: Embeddings, graph: BipartiteGraph) -> NDArray[np.float32]:
+def linear_image(matrix: csr_array, users: Sums) -> NDArray[np.float32]:
     """Item vectors G whose inner products with the users' come nearest to the filter's scores, (I, D).
 
     Ridge regression over all users: (E'E + c 1)^-1 E'R F, c small beside the mean of the eigenvalues.  Of few users, or
     of users who are much alike, some directions are next to nothing, and without c the vectors would be endless there.
     """
-    users = embeddings.user_vectors.astype(np.float64)
-    sent = matrix.T @ (taken_items(graph).T @ users)  # (I, D)
-    products = users.T @ users
+    sent = matrix.T @ users.received  # (I, D)
+    products = users.products
     shrink = max(IMAGE_RIDGE * float(np.trace(products)) / len(products), np.finfo(np.float64).tiny)
     image: NDArray[np.float32] = np.linalg.solve(products + shrink * np.eye(len(products)), sent.T).T.astype(np.float32)
     return image

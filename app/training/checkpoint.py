@@ -7,7 +7,7 @@ on, so whoever does the same fit again finds what was kept of it, and a fit of a
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from app.domain.embeddings import Embeddings
 from app.graph.bipartite import BipartiteGraph
 from app.training.config import Recipe
+from app.training.part import Owned, Part
 from app.training.result import FitResult
 
 Array = NDArray[Any]
@@ -71,7 +72,10 @@ def embeddings_from(arrays: Mapping[str, Array]) -> Embeddings:
 
 
 def finished(result: FitResult) -> Checkpoint:
-    """A fit that is over."""
+    """A fit that is over, whose users' layer 0 is here; their vectors are kept where they are of all."""
+    vectors = result.embeddings
+    if len(result.owned.counts) > 1:
+        vectors = replace(vectors, user_vectors=vectors.user_vectors[:0])
     values = {
         "finished": True,
         "losses": result.losses,
@@ -82,16 +86,18 @@ def finished(result: FitResult) -> Checkpoint:
         "epochs_done": result.epochs_done,
         "validation": result.validation,
     }
-    return Checkpoint(embeddings_arrays(result.embeddings), values)
+    return Checkpoint(embeddings_arrays(vectors), values)
 
 
-def result_of(checkpoint: Checkpoint) -> FitResult | None:
-    """The result of a fit that is over, None when it is not."""
+def result_of(checkpoint: Checkpoint, graph: BipartiteGraph) -> FitResult | None:
+    """The result of a fit of this graph that is over, None when it is not."""
     values = checkpoint.values
     if not values.get("finished"):
         return None
+    embeddings = embeddings_from(checkpoint.arrays)
     return FitResult(
-        embeddings=embeddings_from(checkpoint.arrays),
+        embeddings=embeddings,
+        owned=Owned(Part(graph, embeddings.user_vectors), (len(embeddings.user_vectors),)),
         losses=tuple(values["losses"]),
         steps=values["steps"],
         device=values["device"],

@@ -10,6 +10,7 @@ from scipy.sparse import csr_array
 
 from app.domain.embeddings import Embeddings
 from app.training.split import Split
+from app.training.users import SomeUsers
 
 Rows = NDArray[np.int64]
 Scores = Callable[[Rows], NDArray[np.float32]]
@@ -153,6 +154,11 @@ def model_scores(embeddings: Embeddings) -> Scores:
     """Inner products."""
     users, items = embeddings.user_vectors, embeddings.item_vectors
     return lambda rows: users[rows] @ items.T
+
+
+def scores_with(users: SomeUsers, item_vectors: NDArray[np.float32]) -> Scores:
+    """The same, of users who are elsewhere."""
+    return lambda rows: users.rows(rows) @ item_vectors.T
 
 
 def add_sparse(dense: NDArray[np.float32], sparse: csr_array) -> NDArray[np.float32]:

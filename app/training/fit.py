@@ -5,7 +5,7 @@ Optimiser: Adam over all layer-0 vectors (Kingma and Ba 2015).
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
@@ -33,6 +33,7 @@ from app.training.checkpoint import (
 from app.training.config import Recipe
 from app.training.job import FitJob, Validate
 from app.training.objective import OBJECTIVES, Objective
+from app.training.part import Owned, Part
 from app.training.propagation import Propagation
 from app.training.ranks import ALONE, Ranks
 from app.training.result import FitResult, OnEpoch, ShouldStop
@@ -41,6 +42,8 @@ from app.training.sampling import Rows, edge_batches, pairs_in_batches, steps_of
 AfterStep = Callable[[], None]
 """Called between two steps, when the state of the trainer is whole."""
 
+VECTORS = ("user_vectors",)
+ALL_OF_USERS = ("user_vectors", "initial_user")
 FINISHED_SECONDS = 5.0  # a fit that took less is done again faster than it is kept
 VALIDATIONS = 20  # times at most that a run is validated
 PATIENCE = 4  # validations without a better score before it stops
@@ -234,6 +237,7 @@ def fit(
     checkpoints: Checkpoints | None = None,
     ranks: Ranks = ALONE,
     in_place: bool = False,
+    stay: Sequence[str] = (),
 ) -> FitResult:
     """Train layer 0 for ``recipe.epochs`` passes, or with ``validate`` until it stops helping; the best come back.
 
@@ -242,11 +246,12 @@ def fit(
     in_place: ``initial`` is not needed any more and may be written to.
     checkpoints: where the state is kept when due, and the result; a fit of which something is kept goes on from there.
     ranks: who trains together; the others are told their part, and this process is the first.
+    stay: VECTORS or, if layer 0 of the users is not wanted either, ALL_OF_USERS, which stay with the ranks then.
     Equal inputs give equal bits on a CPU, broken off in between or not.
     Raises NothingToLearnError, CancelledError, DivergedError, UnusableDeviceError, RankLostError.
     """
     check_learnable(graph)
-    many = (ranks.size,) if ranks.size > 1 else ()
+    many, stay = ((ranks.size, *stay), tuple(stay)) if ranks.size > 1 else ((), ())
     key = "" if checkpoints is None else fit_key(graph, initial, recipe, stop_after, validate is not None, *many)
     told = 0
 
@@ -263,16 +268,17 @@ def fit(
             n_epochs = min(recipe.epochs, stop_after or recipe.epochs)
             for epoch, loss in enumerate(kept.values["losses"], 1):
                 tell(epoch, n_epochs, loss, kept.values["seconds"])
-            if (result := result_of(kept)) is not None:
-                return result
+            if (result := result_of(kept, graph)) is not None:
+                return _with_parts(result, graph, recipe, ranks, stay) if stay else result
         try:
-            job = ranks.share(FitJob(graph, initial, recipe, stop_after, validate, kept, in_place=in_place))
+            job = FitJob(graph, initial, recipe, stop_after, validate, kept, in_place=in_place, stay=stay)
+            job = ranks.share(job)
             result = fit_part(job, ranks, on_epoch=tell, should_stop=should_stop, checkpoints=checkpoints, key=key)
         except RankLostError:
             if not ranks.renewed():
                 raise
             continue
-        if checkpoints is not None and result.seconds > FINISHED_SECONDS:
+        if checkpoints is not None and result.seconds > FINISHED_SECONDS and set(stay) != set(ALL_OF_USERS):
             checkpoints.keep(key, finished(result))
         return result
 
@@ -288,11 +294,14 @@ def fit_part(
 ) -> FitResult:
     """The fit of one rank: its users, all items; called by all at once, with hooks by the first.
 
-    The first gets the vectors of everybody, the others those of their users.
+    The first gets the vectors of everybody, but for what stays; the others those of their users.
     """
     began = time.perf_counter()
     recipe = job.recipe
     trainer = Trainer(job.graph, job.initial, recipe, ranks, in_place=job.in_place)
+    if not job.learn:
+        embeddings, owned = _finished(trainer.finish(), job, ranks)
+        return FitResult(embeddings, (), 0, str(trainer.device), 0.0, 0, owned=owned)
     best = _Best(job.validate, ranks)
     losses: list[float] = []
     n_epochs = min(recipe.epochs, job.stop_after or recipe.epochs)
@@ -324,8 +333,10 @@ def fit_part(
                 if best.stale >= PATIENCE:
                     break
     n_kept = best.epoch or len(losses)
+    embeddings, owned = _finished(trainer.finish(best.layer0), job, ranks)
     return FitResult(
-        embeddings=_whole(trainer.finish(best.layer0), ranks),
+        embeddings=embeddings,
+        owned=owned,
         losses=tuple(losses[:n_kept]),
         steps=trainer.steps * n_kept // len(losses),
         device=str(trainer.device),
@@ -336,15 +347,41 @@ def fit_part(
     )
 
 
-def _whole(embeddings: Embeddings, ranks: Ranks) -> Embeddings:
-    """With the vectors of all users, at the first rank."""
-    arrays = ranks.whole(embeddings_arrays(embeddings))
-    return embeddings if arrays is None else embeddings_from(arrays)
+def _finished(embeddings: Embeddings, job: FitJob, ranks: Ranks) -> tuple[Embeddings, Owned]:
+    """With the vectors of all users at the first rank, but for what stays; and what this rank has of them."""
+    own, arrays = embeddings.user_vectors, embeddings_arrays(embeddings)
+    whole = ranks.whole({name: array for name, array in arrays.items() if name not in job.stay})
+    if whole is not None:
+        embeddings = embeddings_from({"user_vectors": own, **whole})
+    if "user_vectors" in job.stay:
+        return embeddings, Owned(Part(job.graph, own), tuple(ranks.counts(len(own))))
+    return embeddings, Owned(Part(job.graph, embeddings.user_vectors), (len(embeddings.user_vectors),))
 
 
-def propagated(graph: BipartiteGraph, layer0: NDArray[np.float32], recipe: Recipe) -> Embeddings:
-    """Vectors of a graph from a layer 0 that was learned on another, (N, D).  Raises DivergedError."""
-    return Trainer(graph, layer0, recipe).finish()
+def propagated(
+    graph: BipartiteGraph, layer0: NDArray[np.float32], recipe: Recipe, ranks: Ranks = ALONE, stay: Sequence[str] = ()
+) -> FitResult:
+    """Vectors of a graph from a layer 0 that was learned on another, (N, D), as ``fit`` gives them.
+
+    Raises DivergedError, RankLostError.
+    """
+    job = FitJob(graph, layer0, recipe, stay=tuple(stay) if ranks.size > 1 else (), learn=False)
+    while True:
+        try:
+            return fit_part(ranks.share(job), ranks)
+        except RankLostError:
+            if not ranks.renewed():
+                raise
+
+
+def _with_parts(
+    result: FitResult, graph: BipartiteGraph, recipe: Recipe, ranks: Ranks, stay: Sequence[str]
+) -> FitResult:
+    """The result of a fit that is over, with the users' vectors made again where they belong."""
+    kept = result.embeddings
+    assert kept.initial_user is not None
+    made = propagated(graph, np.concatenate([kept.initial_user, kept.initial_item]), recipe, ranks, stay)
+    return replace(result, embeddings=made.embeddings, owned=made.owned)
 
 
 class _Best:

@@ -20,6 +20,8 @@ class FitJob:
     """initial: (N, D), users first, float32 or, for checks, float64.  kept: where an earlier attempt had come to.
 
     in_place: ``initial`` is learned in itself, as nobody needs it any more.
+    stay: arrays of users, by their names in Embeddings, that stay with the rank that has the users; all others come to
+    the first.  learn: else ``initial`` is taken for what was learned.
     """
 
     graph: BipartiteGraph
@@ -29,3 +31,5 @@ class FitJob:
     validate: Validate | None = None
     kept: Checkpoint | None = None
     in_place: bool = False
+    stay: tuple[str, ...] = ()
+    learn: bool = True

@@ -16,10 +16,15 @@ from torch import Tensor
 from app.training.checkpoint import Array, Checkpoint
 from app.training.device import choose_device
 from app.training.job import FitJob
+from app.training.part import Part
 
-Do = Callable[[Checkpoint], Checkpoint]
+Work = Callable[[Checkpoint], Checkpoint]
 """An errand: request -> arrays of one dimension, by the same names and of the same types whoever does it, and values;
 among these ``failed`` where there is nothing to show, and why."""
+
+
+Do = Callable[[Checkpoint, Part | None], Checkpoint]
+"""The same by a rank but the first, which may have users' vectors."""
 
 
 class Gathered(NamedTuple):
@@ -64,7 +69,7 @@ class Ranks:
         """The flag of the first rank."""
         return flag
 
-    def gathered(self, requests: Sequence[Checkpoint], do: Do) -> Gathered:
+    def gathered(self, requests: Sequence[Checkpoint], do: Work) -> Gathered:
         """What each rank makes of its request; the others do what they were given when they were started."""
         done = do(requests[0])
         return Gathered([dict(done.values)], done.arrays, done.values.get("failed"))

@@ -1,7 +1,7 @@
 """What a run gives back."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from app.domain.content import ContentMap
@@ -9,6 +9,7 @@ from app.domain.embeddings import Embeddings
 from app.domain.item_filter import ItemFilter
 from app.graph.bipartite import BipartiteGraph
 from app.training.config import Recipe
+from app.training.part import Owned, Part
 
 OnEpoch = Callable[[int, int, float, float], None]
 """Called after each epoch with: epochs done (from 1), epochs in all as known now, the epoch's loss, seconds so far."""
@@ -26,6 +27,8 @@ class FitResult:
     losses: mean loss of each epoch whose weights are in the vectors.  steps: optimiser steps in those epochs.
     score: the validation score of the vectors given back, None without validation.  epochs_done: with those after the
     best.  validation: epochs and the scores after them.
+    owned: the users' vectors where they were learned; those in ``embeddings`` are of all users, unless they stayed
+    with the ranks: then of the first rank's, and layer 0 of users is there of all or not at all.
     """
 
     embeddings: Embeddings
@@ -36,23 +39,23 @@ class FitResult:
     epochs_done: int
     score: float | None = None
     validation: tuple[tuple[int, float], ...] = ()
+    owned: Owned = field(kw_only=True)
 
     @property
     def epochs(self) -> int:
         """Epochs whose weights are in the vectors."""
         return len(self.losses)
 
-    def without_users(self) -> "FitResult":
-        """The same without the vectors of users, which are the most of it, nor the memory that they are in."""
-        own = self.embeddings
-        items = replace(
-            own,
-            user_vectors=own.user_vectors[:0].copy(),
-            item_vectors=own.item_vectors.copy(),
-            initial_item=own.initial_item.copy(),
-            initial_user=None,
-        )
-        return replace(self, embeddings=items)
+    def without_vectors(self, *, layer0: bool = False) -> "FitResult":
+        """The same without the vectors of users, which are the most of it, nor the memory that they are in.
+
+        layer0: whether that of users stays.
+        """
+        own, nobody = self.embeddings, self.embeddings.user_vectors[:0].copy()
+        items = replace(own, user_vectors=nobody, item_vectors=own.item_vectors.copy())
+        if not layer0:
+            items = replace(items, initial_item=own.initial_item.copy(), initial_user=None)
+        return replace(self, embeddings=items, owned=Owned(Part(self.owned.part.graph, nobody), (0,)))
 
 
 def after(first: FitResult, then: FitResult) -> FitResult:
@@ -80,6 +83,7 @@ class Verdict:
 class TrainedModel:
     """All that a run of the worker gives: vectors trained on every interaction, and what the held-out ones said.
 
+    owned: the users' vectors, where the ranks have them; in ``embeddings`` are those of the first rank's users.
     item_filter: what is added to the inner products; None: nothing.  trials: the recipes that were tried.
     metrics: {"model": {...}, "popular": {...}, "item_cosine": {...}, "gf_cf": {...}, "ease": {...}}, each with
     recall@10, recall@20, ndcg@10, ...; empty when too little could be held out, and without those baselines that cost
@@ -94,6 +98,7 @@ class TrainedModel:
     """
 
     embeddings: Embeddings
+    owned: Owned
     item_filter: ItemFilter | None
     trials: tuple[Mapping[str, Any], ...]
     graph: BipartiteGraph

@@ -17,7 +17,7 @@ from app.domain.interactions import Snapshot
 from app.domain.item_filter import ItemFilter
 from app.errors import CancelledError, CollapsedError, DivergedError
 from app.graph.bipartite import BipartiteGraph
-from app.graph.content import Content, LearnEncoder, contents_of, with_content
+from app.graph.content import Content, LearnEncoder, contents_of, users_told, with_items
 from app.training import warm
 from app.training.baselines import ClosedForms, closed_forms, popular_scores
 from app.training.blend import FilterKind, filter_matrix, linear_image, matrix_scores, plus, strengthened, unit_weight
@@ -27,15 +27,17 @@ from app.training.checkpoint import Checkpoints
 from app.training.collapse import check_not_collapsed
 from app.training.config import Filter, FilterWish, Recipe, TrainingConfig
 from app.training.current import Current, Known
-from app.training.evaluate import Scores, evaluate, model_scores
-from app.training.fit import check_learnable, fit, propagated
+from app.training.evaluate import Scores, evaluate, model_scores, scores_with
+from app.training.fit import ALL_OF_USERS, VECTORS, check_learnable, fit, propagated
 from app.training.gate import judge_against, side_by_side
+from app.training.part import Owned
 from app.training.ranks import ALONE, Ranks
 from app.training.remembered import recipe_fields, remembered_filter
 from app.training.result import FitResult, Metrics, OnEpoch, ShouldStop, TrainedModel, Verdict, after
-from app.training.search import Choice, Trial, choose, ease_weights
+from app.training.search import Choice, Trial, choose, ease_weights, whom_to_ask
 from app.training.split import Split, split
 from app.training.start import start_vectors
+from app.training.users import FewUsers, SomeUsers, Users
 
 log = logging.getLogger(__name__)
 
@@ -104,8 +106,9 @@ def train(
             checkpoints=checkpoints,
             ranks=ranks,
             in_place=True,
+            stay=ALL_OF_USERS,
         )
-        return replace(_model(final, graph, recipe, began, nodes), why_not=why_not)
+        return replace(_model(final, graph, recipe, began, nodes, ranks=ranks), why_not=why_not)
 
     count = _Counting(on_epoch, began)
 
@@ -143,7 +146,7 @@ def train(
         return _Word(metrics, _verdict(metrics, served, chosen, parts), fitting_temperature(chosen, parts))
 
     word = word_on(choice)
-    trained = choice.fitted.without_users()  # what they need is in layer 0; millions of them are large
+    trained = choice.fitted.without_vectors()  # what they need is in layer 0; millions of them are large
     layer0, choice = _layer0(choice.fitted.embeddings), replace(choice, fitted=trained)
     final, last, note = _fit_last(choice, parts, graph, nodes, hooks, layer0=layer0)
     if last is not choice:
@@ -155,6 +158,7 @@ def train(
         choice.best.recipe,
         began,
         nodes,
+        ranks=ranks,
         parts=parts,
         metrics=word.metrics,
         verdict=replace(verdict, reason=f"{verdict.reason}; {note}") if note else verdict,
@@ -196,11 +200,14 @@ def _going_on(
     start = warm.warm_start(current, known, learned, nodes.start(learned, replace(recipe, start="xavier")))
     short = warm.warm_recipe(recipe, learned.n_edges)
     try:
-        final = fit(learned, start, short, in_place=True, **hooks._asdict())
-        check_not_collapsed(final)
+        final = fit(learned, start, short, in_place=True, stay=VECTORS, **hooks._asdict())
+        users = Users(hooks.ranks, final.owned)
+        check_not_collapsed(final, users)
     except (DivergedError, CollapsedError) as error:
         return str(error)
-    ours = known.filtered(model_scores(divided(final.embeddings, current.temperature)), learned)
+    root = np.float32(np.sqrt(current.temperature))
+    item_vectors = final.embeddings.item_vectors / root
+    ours = known.filtered(lambda rows: (users.rows(rows) / root) @ item_vectors.T, learned)
     theirs = known.scores(learned)
     metrics: dict[str, Metrics] = {}
     if parts is None:
@@ -211,12 +218,16 @@ def _going_on(
         metrics = {"model": evaluate(ours, parts), "popular": evaluate(popular_scores(learned), parts)}
         verdict = judge(metrics)
         layer0 = _layer0(final.embeddings)
-        final = replace(final, embeddings=propagated(graph, layer0, short))
+        made = propagated(graph, layer0, short, hooks.ranks, ALL_OF_USERS)
+        final = replace(final, embeddings=made.embeddings, owned=made.owned)
     against = side_by_side(current, known, (ours, theirs), parts, what)
     verdict = Verdict(verdict.accepted and against.accepted, f"{verdict.reason}; {against.reason}")
     if not verdict.accepted:
         return verdict.reason
-    model = _model(final, graph, recipe, time.perf_counter(), nodes, verdict=verdict, temperature=current.temperature)
+    began = time.perf_counter()
+    model = _model(
+        final, graph, recipe, began, nodes, ranks=hooks.ranks, verdict=verdict, temperature=current.temperature
+    )
     model = replace(model, went_on=True)
     return replace(model, metrics=metrics, split="new", n_held_out=len(parts.held_users)) if metrics else model
 
@@ -251,10 +262,21 @@ def _fit_last(
     the first way raised when there is no other.
     """
     failure: CollapsedError | DivergedError | None = None
+    judged = choice.fitted, choice.users
     for way in _ways(choice, layer0, graph, nodes):
         try:
-            final = fit(graph, way.start, way.recipe, stop_after=way.stop_after, in_place=True, **hooks._asdict())
-            check_not_collapsed(final)
+            if way.trial is not choice.best:  # first, as the ranks keep the users of one fit
+                judged = _tried(way.trial, parts, nodes, hooks)
+            final = fit(
+                graph,
+                way.start,
+                way.recipe,
+                stop_after=way.stop_after,
+                in_place=True,
+                stay=ALL_OF_USERS,
+                **hooks._asdict(),
+            )
+            check_not_collapsed(final, Users(hooks.ranks, final.owned))
         except (CollapsedError, DivergedError) as error:
             log.warning("the last fit, %s, failed: %s", way.said, error)
             failure = failure or error
@@ -262,9 +284,8 @@ def _fit_last(
         if way.recipe is not way.trial.recipe:
             final = after(choice.fitted, final)
         if way.trial is not choice.best:
-            start, trial = nodes.start(parts.train, way.trial.recipe), way.trial
-            fitted = fit(parts.train, start, trial.recipe, stop_after=trial.epochs, in_place=True, **hooks._asdict())
-            choice = replace(choice, best=trial, fitted=fitted)
+            fitted, users = judged
+            choice = replace(choice, best=way.trial, fitted=fitted, users=users)
         return (
             final,
             choice,
@@ -272,6 +293,15 @@ def _fit_last(
         )
     assert failure is not None
     raise failure
+
+
+def _tried(trial: Trial, parts: Split, nodes: "_Nodes", hooks: _Hooks) -> tuple[FitResult, FewUsers]:
+    """What a trial came to, and the users by whom it is judged."""
+    start = nodes.start(parts.train, trial.recipe)
+    stop = trial.epochs
+    fitted = fit(parts.train, start, trial.recipe, stop_after=stop, in_place=True, stay=ALL_OF_USERS, **hooks._asdict())
+    users = Users(hooks.ranks, fitted.owned)
+    return fitted.without_vectors(), users.few(whom_to_ask(parts)).with_sums(users.sums())
 
 
 def _ways(choice: Choice, layer0: NDArray[np.float32], graph: BipartiteGraph, nodes: "_Nodes") -> Iterator[_Way]:
@@ -300,7 +330,7 @@ def _of_vectors(trial: Trial) -> Recipe:
 
 def scores_of(model: TrainedModel) -> Scores:
     """Scores of the published model, embeddings and filter, for its users and items."""
-    return _sum(model.embeddings, model.item_filter, model.graph)
+    return _sum(model_scores(model.embeddings), model.item_filter, model.graph)
 
 
 def judge(metrics: Mapping[str, Metrics]) -> Verdict:
@@ -324,34 +354,31 @@ def _verdict(
 
 def _chosen_scores(choice: Choice, parts: Split, forms: ClosedForms, nodes: "_Nodes") -> Scores:
     """Of the chosen model, filter and all, as it is without the held-out interactions."""
-    fitted, recipe = choice.fitted.embeddings, choice.best.recipe
+    fitted, users, recipe = choice.fitted.embeddings, choice.users, choice.best.recipe
     matrix = None
     if recipe.item_filter != "none":
         matrix = forms.filters[FilterKind(recipe.item_filter, recipe.filter_l2)]
-    item_filter = _strengthened(matrix, fitted, parts.train, recipe)
-    embeddings, _ = nodes.placed(fitted, parts.train, item_filter)
-    return _sum(embeddings, item_filter, parts.train)
+    item_filter = _strengthened(matrix, scores_with(users, fitted.item_vectors), parts.train, recipe)
+    embeddings, _ = nodes.with_items(fitted, parts.train, item_filter, users)  # whoever is asked about has edges
+    return _sum(scores_with(users, embeddings.item_vectors), item_filter, parts.train)
 
 
-def _filter(embeddings: Embeddings, graph: BipartiteGraph, recipe: Recipe) -> ItemFilter | None:
-    """The recipe's filter of the graph, in the right proportion to these embeddings."""
+def _filter(own: Scores, graph: BipartiteGraph, recipe: Recipe) -> ItemFilter | None:
+    """The recipe's filter of the graph, in the right proportion to these scores of vectors."""
     if recipe.item_filter == "none" or recipe.filter_weight == 0:
         return None
-    return _strengthened(FilterKind(recipe.item_filter, recipe.filter_l2).matrix(graph), embeddings, graph, recipe)
+    return _strengthened(FilterKind(recipe.item_filter, recipe.filter_l2).matrix(graph), own, graph, recipe)
 
 
-def _strengthened(
-    matrix: csr_array | None, embeddings: Embeddings, graph: BipartiteGraph, recipe: Recipe
-) -> ItemFilter | None:
+def _strengthened(matrix: csr_array | None, own: Scores, graph: BipartiteGraph, recipe: Recipe) -> ItemFilter | None:
     if matrix is None:
         return None
     users = np.flatnonzero(graph.user_degrees > 0)
-    unit = unit_weight(model_scores(embeddings), matrix_scores(graph, matrix), users)
+    unit = unit_weight(own, matrix_scores(graph, matrix), users)
     return strengthened(matrix, recipe.filter_weight * unit)
 
 
-def _sum(embeddings: Embeddings, item_filter: ItemFilter | None, graph: BipartiteGraph) -> Scores:
-    own = model_scores(embeddings)
+def _sum(own: Scores, item_filter: ItemFilter | None, graph: BipartiteGraph) -> Scores:
     return own if item_filter is None else plus(own, matrix_scores(graph, filter_matrix(item_filter)), 1.0)
 
 
@@ -375,15 +402,20 @@ class _Nodes:
             self._starts[key] = start.copy()
         return start
 
-    def placed(
-        self, embeddings: Embeddings, graph: BipartiteGraph, item_filter: ItemFilter | None
+    def with_items(
+        self, embeddings: Embeddings, graph: BipartiteGraph, item_filter: ItemFilter | None, users: SomeUsers
     ) -> tuple[Embeddings, ContentMap | None]:
-        """With what content says of nodes that the graph hardly knows, and the filter says nothing of."""
-        users, items = self._of_size(embeddings.item_vectors.shape[1])
+        """With what content says of items that the graph hardly knows, and the filter says nothing of."""
+        _, items = self._of_size(embeddings.item_vectors.shape[1])
         image = None
         if items is not None and item_filter is not None:
-            image = linear_image(filter_matrix(item_filter), embeddings, graph)
-        return with_content(embeddings, graph, items, users, image)
+            image = linear_image(filter_matrix(item_filter), users.sums())
+        return with_items(embeddings, graph, items, image)
+
+    def place(self, users: Users, graph: BipartiteGraph) -> None:
+        """Give users without edges the vectors that content tells of, or zeros."""
+        content, _ = self._of_size(users.size)
+        users.place(*users_told(graph, content, users.rows))
 
     def _of_size(self, size: int) -> tuple[Content | None, Content | None]:
         if size not in self._contents:
@@ -421,6 +453,7 @@ def _model(
     began: float,
     nodes: _Nodes,
     *,
+    ranks: Ranks,
     parts: Split | None = None,
     metrics: Mapping[str, Metrics] = MappingProxyType({}),
     verdict: Verdict | None = None,
@@ -429,12 +462,19 @@ def _model(
     ease_l2: float | None = None,
 ) -> TrainedModel:
     unjudged = Verdict(True, f"not judged: {LEAST_HELD_OUT} interactions to hold out are needed, and there were fewer")
-    check_not_collapsed(final)
-    trained = divided(final.embeddings, temperature)  # before filter and words, which take their measure from it
-    item_filter = _filter(trained, graph, recipe)
-    embeddings, content_map = nodes.placed(trained, graph, item_filter)
+    users = Users(ranks, final.owned)
+    check_not_collapsed(final, users)
+    nobody = final.embeddings.user_vectors[:0]
+    # Before filter and words, which take their measure from it.
+    trained = divided(replace(final.embeddings, user_vectors=nobody), temperature)
+    users.divide(float(np.sqrt(temperature)))
+    item_filter = _filter(scores_with(users, trained.item_vectors), graph, recipe)
+    embeddings, content_map = nodes.with_items(trained, graph, item_filter, users)
+    nodes.place(users, graph)
+    owned = Owned(users.own, final.owned.counts)
     return TrainedModel(
-        embeddings=embeddings,
+        embeddings=replace(embeddings, user_vectors=owned.part.vectors),
+        owned=owned,
         content=content_map,
         item_filter=item_filter,
         trials=tuple(trial.as_dict() | {"chosen": trial is choice.best} for trial in choice.trials) if choice else (),

@@ -16,16 +16,17 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from app.graph.bipartite import BipartiteGraph
-from app.training.blend import FilterKind, kept_scores, unit_weight
+from app.training.blend import FilterKind, kept_scores, sample_of, unit_weight
 from app.training.checkpoint import Checkpoints
 from app.training.collapse import collapsed
 from app.training.config import DEFAULT_LAYERS, GOING_ON, MANY_ITEMS, Recipe, TrainingConfig, epochs_of
-from app.training.evaluate import METRIC, Scores, Validation, model_scores, sweep
-from app.training.fit import fit
+from app.training.evaluate import METRIC, Scores, Validation, scores_with, sweep
+from app.training.fit import VECTORS, fit
 from app.training.ranks import ALONE, Ranks
 from app.training.result import FitResult, ShouldStop
 from app.training.sampling import steps_in_epoch
 from app.training.split import Split, few_users
+from app.training.users import FewUsers, Users
 
 log = logging.getLogger(__name__)
 
@@ -85,10 +86,14 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The best trial with its vectors of the training part, and all that were made."""
+    """The best trial with its vectors of the training part, and all that were made.
+
+    users: the vectors of those users whom others are asked about; in ``fitted`` there is only their layer 0.
+    """
 
     best: Trial
     fitted: FitResult
+    users: FewUsers
     trials: tuple[Trial, ...]
 
 
@@ -129,6 +134,12 @@ def step_seconds(recipe: Recipe, graph: BipartiteGraph) -> float:
     return recipe.embedding_size * a_number
 
 
+def whom_to_ask(parts: Split) -> NDArray[np.int64]:
+    """The users by whom a fit without the held-out part is judged and measured, ascending."""
+    some = sample_of(np.flatnonzero(parts.train.user_degrees > 0))
+    return np.union1d(parts.held_users.astype(np.int64), some)
+
+
 class _Hooks(NamedTuple):
     began: float
     on_epoch: OnTrialEpoch | None
@@ -154,7 +165,7 @@ class _Search:
         self._users = np.unique(self._parts.held_users)
         self._filters = {kind: kept_scores(self._graph, matrix, self._users) for kind, matrix in filters.items()}
         self._trials: list[Trial] = []
-        self._best: tuple[Trial, FitResult] | None = None
+        self._best: tuple[Trial, FitResult, FewUsers] | None = None
         self._done = 0  # epochs in the trials so far
         self._ahead = 0  # the most epochs expected after this trial, those of the last fit included
 
@@ -165,18 +176,19 @@ class _Search:
         for recipe in recipes:
             self._try(recipe)
         assert self._best is not None
-        best, fitted = self._best
-        settled = self._settled(best, fitted)
-        return Choice(settled, fitted, tuple(settled if trial is best else trial for trial in self._trials))
+        best, fitted, few = self._best
+        settled = self._settled(best, fitted, few)
+        return Choice(settled, fitted, few, tuple(settled if trial is best else trial for trial in self._trials))
 
-    def _settled(self, trial: Trial, fitted: FitResult) -> Trial:
+    def _settled(self, trial: Trial, fitted: FitResult, few: FewUsers) -> Trial:
         """With the least weight of the filter that is as good as the best."""
         recipe = trial.recipe
         if recipe.item_filter == "none":
             return trial
         users = np.unique(self._all.held_users)
         matrix = self._matrices[FilterKind(recipe.item_filter, recipe.filter_l2)]
-        own, added = model_scores(fitted.embeddings), kept_scores(self._graph, matrix, users)
+        own = scores_with(few, fitted.embeddings.item_vectors)
+        added = kept_scores(self._graph, matrix, users)
         unit = unit_weight(own, added, users)
         weights = [recipe.filter_weight * factor for factor in FINER]
         scores = [found[METRIC] for found in sweep(own, added, [unit * weight for weight in weights], self._all)]
@@ -273,16 +285,20 @@ class _Search:
             validate=Validation(self._parts),
             ranks=self._ranks,
             in_place=True,
+            stay=VECTORS,
         )
         assert fitted.score is not None
-        score, own = fitted.score, model_scores(fitted.embeddings)
+        users, items = Users(self._ranks, fitted.owned), fitted.embeddings.item_vectors
+        asked = whom_to_ask(self._all)
+        few = users.few(asked)
+        score, own = fitted.score, scores_with(few, items)
         epochs = recipe.epochs
         for kind, added in self._filters.items():
             weight, value = self._best_weight(own, added)
             if value > score:
                 score = value
                 recipe = replace(recipe, item_filter=kind.name, filter_l2=kind.l2, filter_weight=weight)
-        if collapsed(fitted.embeddings):  # its ranking is that of rounding errors, however good by luck
+        if collapsed(users, len(users), items):  # its ranking is that of rounding errors, however good by luck
             score, recipe = 0.0, replace(recipe, **NO_FILTER)
         share = fitted.epochs_done / epochs
         self._done += fitted.epochs_done
@@ -290,7 +306,7 @@ class _Search:
         log.info("tried %s", trial.as_dict())
         self._trials.append(trial)
         if self._best is None or score > self._best[0].score:
-            self._best = trial, fitted
+            self._best = trial, fitted.without_vectors(layer0=True), few.with_sums(users.sums())
 
     def _best_weight(self, own: Scores, added: Scores) -> tuple[float, float]:
         unit = unit_weight(own, added, self._users)

@@ -18,7 +18,6 @@ from app import __version__
 from app.artifact.features import with_feature_weights
 from app.artifact.load import load_artifact
 from app.artifact.manifest import Description
-from app.artifact.top_lists import with_top_lists
 from app.artifact.write import write_artifact
 from app.domain.contents import ArtifactContents, data_fingerprint, recent_popularity
 from app.domain.interactions import Snapshot
@@ -42,12 +41,14 @@ from app.training.distributed.launch import local_ranks
 from app.training.ranks import ALONE, Ranks
 from app.training.result import TrainedModel
 from app.training.run import train
+from app.training.users import Users
 from app.worker.checkpoints import StoredCheckpoints
 from app.worker.content_cache import remembering
-from app.worker.drawing import draw_pictures
+from app.worker.drawing import UsersToDraw, draw_pictures, users_to_draw
 from app.worker.erasure import models_of_erased
 from app.worker.plan import Past, Rhythm, as_done, important, plan_of, to_keep, told, told_trials
 from app.worker.progress import ProgressReporter
+from app.worker.publishing import Destination, Written, write_users
 from app.worker.reading import read_over
 
 log = logging.getLogger(__name__)
@@ -157,21 +158,12 @@ class Cycle:
                 on_snapshot()
                 snapshot = await self._read(team)
                 await persistently(lambda: self._describe(run_id, snapshot))
-                past = await persistently(self._past)
-                plan = plan_of(past, self._recipe.important, _sizes(snapshot), self._recipe.rhythm)
-                trained = await self._train(run_id, team, snapshot, plan, past)
-            plan = as_done(plan, trained)
-            metrics: Metrics = {name: dict(values) for name, values in trained.metrics.items()}
-            if not trained.verdict.accepted:
-                error = RunError(type="rejected", detail=trained.verdict.reason)
-                return Outcome("rejected", metrics=metrics, error=error)
-            return Outcome(
-                "succeeded",
-                metrics=metrics,
-                model_id=await self._publish(
-                    run_id, snapshot, trained, to_keep(trained, plan, past, self._recipe.important)
-                ),
-            )
+                while True:
+                    try:
+                        return await self._train_and_publish(run_id, team, snapshot)
+                    except RankLostError:  # after a fit, of which users were lost: what was kept of it is found again
+                        if not await team.do(lambda ranks: ranks.renewed()):
+                            raise
         except CancelledError:
             return Outcome("cancelled")
         except TrainingError as error:
@@ -181,6 +173,19 @@ class Cycle:
         except Exception as error:  # whatever went wrong, the old model is served and the next run gets its chance
             log.exception("training run %s failed", run_id)
             return Outcome("failed", error=RunError(type="internal", detail=f"{type(error).__name__}: {error}"))
+
+    async def _train_and_publish(self, run_id: str, team: "_Team", snapshot: Snapshot) -> Outcome:
+        past = await persistently(self._past)
+        plan = plan_of(past, self._recipe.important, _sizes(snapshot), self._recipe.rhythm)
+        trained = await self._train(run_id, team, snapshot, plan, past)
+        plan = as_done(plan, trained)
+        metrics: Metrics = {name: dict(values) for name, values in trained.metrics.items()}
+        if not trained.verdict.accepted:
+            error = RunError(type="rejected", detail=trained.verdict.reason)
+            return Outcome("rejected", metrics=metrics, error=error)
+        kept = to_keep(trained, plan, past, self._recipe.important)
+        model_id = await self._publish(run_id, team, snapshot, trained, kept)
+        return Outcome("succeeded", metrics=metrics, model_id=model_id)
 
     async def _read(self, team: "_Team") -> Snapshot:
         recipe, stopped = self._recipe, threading.Event()
@@ -297,17 +302,15 @@ class Cycle:
         return trained.recipe.as_dict() | ({} if half_life is None else {"half_life_days": half_life})
 
     async def _publish(
-        self, run_id: str, snapshot: Snapshot, trained: TrainedModel, training: Mapping[str, Any]
+        self, run_id: str, team: "_Team", snapshot: Snapshot, trained: TrainedModel, training: Mapping[str, Any]
     ) -> str:
-        """Write the artifact aside, store its files, and move the pointer last.  training: see ``to_keep``."""
+        """Store the users' files, write all others aside and store them, and move the pointer last.
+
+        training: see ``to_keep``.
+        """
         model_id = await persistently(self._models.next_id)
-        contents = ArtifactContents.from_snapshot(
-            snapshot, self._recipe.weights, trained.embeddings, trained.item_filter
-        )
-        contents = replace(contents, content=trained.content)
-        if self._recipe.half_users:
-            contents = await asyncio.to_thread(contents.in_half)
-        contents = await asyncio.to_thread(_completed, contents, snapshot, self._recipe)
+        contents = await asyncio.to_thread(_contents, snapshot, trained, self._recipe)
+        contents, drawn, written = await self._write_users(team, model_id, snapshot, trained, contents)
         description = Description(
             model_id=model_id,
             run_id=run_id,
@@ -321,11 +324,15 @@ class Cycle:
             fence=self._fence,
             training=training,
         )
-        pictures = await draw_pictures(self._db, contents, model_id, run_id, trained, drawer=self._drawer)
+        pictures = await draw_pictures(self._db, contents, model_id, run_id, trained, users=drawn, drawer=self._drawer)
         with tempfile.TemporaryDirectory(prefix="coursegraph-model-") as parent:
             directory = Path(parent) / model_id
-            manifest = await asyncio.to_thread(write_artifact, directory, contents, description, pictures=pictures)
-            upload = await persistently(lambda: self._models.upload(model_id, directory, fence=self._fence))
+            manifest = await asyncio.to_thread(
+                write_artifact, directory, contents, description, pictures=pictures, elsewhere=written.files
+            )
+            upload = await persistently(
+                lambda: self._models.upload(model_id, directory, fence=self._fence, pieces=written.ids)
+            )
         await persistently(lambda: self._models.publish(upload, manifest.as_dict()))
         log.info("model %s is published", model_id)
         try:
@@ -336,6 +343,26 @@ class Cycle:
         except UNAVAILABLE_ERRORS:
             log.warning("old models could not be removed now; the next run tries again")
         return model_id
+
+    async def _write_users(
+        self, team: "_Team", model_id: str, snapshot: Snapshot, trained: TrainedModel, contents: ArtifactContents
+    ) -> tuple[ArtifactContents, UsersToDraw, Written]:
+        """Have the ranks write theirs; with the weights that the users' vectors tell, and what is drawn of them."""
+        recipe, stopped = self._recipe, threading.Event()
+        to = Destination(recipe.mongodb_uri, recipe.mongodb_database, model_id, self._fence)
+
+        def write(ranks: Ranks) -> tuple[ArtifactContents, UsersToDraw, Written]:
+            users = Users(ranks, trained.owned)
+            half = recipe.half_users and users.to_half()
+            whole = with_feature_weights(contents, snapshot.user_features, users.rows)
+            drawn = users_to_draw(users, whole)
+            return whole, drawn, write_users(ranks, users, whole, to, half=half, should_stop=stopped.is_set)
+
+        try:
+            return await persistently(lambda: team.do(write))
+        except asyncio.CancelledError:
+            stopped.set()  # the thread cannot be killed, but it looks at this after each block
+            raise
 
     async def _finish(self, run_id: str, outcome: Outcome) -> None:
         run = await self._runs.finish(
@@ -354,12 +381,16 @@ def _sizes(snapshot: Snapshot) -> dict[str, int]:
     return {"courses": len(snapshot.items), "interactions": len(snapshot.user_rows)}
 
 
-def _completed(contents: ArtifactContents, snapshot: Snapshot, recipe: Recipe) -> ArtifactContents:
-    """With what serving would otherwise compute for each request, and what is popular as the recipe has it."""
+def _contents(snapshot: Snapshot, trained: TrainedModel, recipe: Recipe) -> ArtifactContents:
+    """All but the users' vectors; what is popular as the recipe has it."""
+    nobody = trained.embeddings.user_vectors[:0]
+    embeddings = replace(trained.embeddings, user_vectors=nobody)
+    contents = ArtifactContents.from_snapshot(snapshot, recipe.weights, embeddings, trained.item_filter)
+    contents = replace(contents, content=trained.content)
     if recipe.popular_half_life_days:
         popularity = recent_popularity(snapshot, recipe.weights, recipe.popular_half_life_days)
         contents = replace(contents, popularity=popularity)
-    return with_top_lists(with_feature_weights(contents, snapshot.user_features))
+    return contents
 
 
 async def persistently(work: Callable[[], Awaitable[Result]]) -> Result:

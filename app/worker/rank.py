@@ -1,4 +1,7 @@
-"""One rank of several on this machine that reads its users from MONGODB_URI; as ``app.training.distributed``."""
+"""One rank of several on this machine that reads its users from MONGODB_URI, and publishes them there.
+
+Else as ``app.training.distributed``.
+"""
 
 import os
 import sys
@@ -6,11 +9,11 @@ import sys
 from app.errors import RankLostError
 from app.telemetry.logging import configure_logging
 from app.training.distributed.launch import serve
-from app.worker.reading import reader
+from app.worker.errands import errands
 
 if __name__ == "__main__":
     configure_logging("warning", "text")
     try:
-        serve(sys.argv[1:], reader(lambda: os.environ["MONGODB_URI"]))
+        serve(sys.argv[1:], errands(lambda: os.environ["MONGODB_URI"]))
     except RankLostError as error:
         sys.exit(f"coursegraph: {error}")

@@ -11,7 +11,9 @@ from app.domain.packed_ids import PackedIds, pack_ids
 from app.store.snapshot import ReadUsers, UserColumns, UserRange, read_snapshot, read_users
 from app.store.user_columns import columns_of, parcel_of, parcel_of_failure, raise_failure
 from app.training.checkpoint import Array, Checkpoint
-from app.training.ranks import Do, Ranks
+from app.training.ranks import Ranks
+
+READ = "read"  # the errand
 
 
 def read_over(
@@ -30,10 +32,8 @@ def read_over(
     def gather(ranges: Sequence[UserRange], items: Sequence[str], read: ReadUsers) -> UserColumns:
         blob, offsets = pack_ids(items)
         arrays: dict[str, Array] = {"item_ids": blob, "item_id_offsets": offsets}
-        requests = [
-            Checkpoint(arrays, {"low": users.low, "high": users.high, "types": [*types], "database": database_name})
-            for users in ranges
-        ]
+        same = {"errand": READ, "types": [*types], "database": database_name}
+        requests = [Checkpoint(arrays, {"low": users.low, "high": users.high, **same}) for users in ranges]
         gathered = ranks.gathered(requests, lambda request: _parcel(read, _range(request)))
         if gathered.failed is not None:
             raise_failure(gathered.failed)
@@ -50,17 +50,11 @@ def read_over(
     )
 
 
-def reader(uri: Callable[[], str]) -> Do:
-    """What a rank but the first does when it is asked to read: by its own connection, to the database of that name."""
-
-    def read(request: Checkpoint) -> Checkpoint:
-        arrays, values = request.arrays, request.values
-        items = [*PackedIds(arrays["item_ids"], arrays["item_id_offsets"])]
-        return _parcel(
-            lambda users: read_users(uri(), values["database"], values["types"], users, items), _range(request)
-        )
-
-    return read
+def read(uri: str, request: Checkpoint) -> Checkpoint:
+    """What a rank but the first does when it is asked to read."""
+    arrays, values = request.arrays, request.values
+    items = [*PackedIds(arrays["item_ids"], arrays["item_id_offsets"])]
+    return _parcel(lambda users: read_users(uri, values["database"], values["types"], users, items), _range(request))
 
 
 def _range(request: Checkpoint) -> UserRange:

@@ -14,7 +14,8 @@ from app.domain.embeddings import Embeddings
 from app.domain.interactions import Features, Snapshot
 from app.domain.words import BLOCK, LABEL_COUNT, Words, count_tokens, words_of_courses, words_of_users
 from app.graph.bipartite import BipartiteGraph
-from app.graph.content import STRETCH, WELL_KNOWN, Content, contents_of, learn_encoder, with_content
+from app.graph.content import STRETCH, WELL_KNOWN, Content, contents_of, learn_encoder
+from tests.support.content import with_content
 from tests.support.models import make_snapshot
 
 TITLES = {

@@ -26,7 +26,7 @@ from app.plots.neighbourhood import (
     without_users,
 )
 from app.plots.points import CourseLabel, GraphCourse, GraphPoints, LossPoints, graph_from, loss_from, to_json
-from app.plots.projection import map_of, pca
+from app.plots.projection import Moments, map_of, pca, shown_users
 from app.plots.vector import graph_svg, loss_svg
 
 TITLES = [
@@ -173,7 +173,12 @@ def test_a_map_shows_all_courses_and_so_many_users() -> None:
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(60_000, 3)).astype(np.float32)
     ids = [f"u{user}" for user in range(60_000)]
-    points = map_of(ids, ["c0"], vectors, vectors[:1], labels={"c0": CourseLabel("Logic", ("A", "B"))})
+    moments = Moments(vectors.sum(axis=0, dtype=np.float64), vectors.astype(np.float64).T @ vectors)
+    labels = {"c0": CourseLabel("Logic", ("A", "B"))}
+    points = map_of(ids, ["c0"], vectors[shown_users(60_000)], vectors[:1], labels=labels, moments=moments)
+    plane, shares = pca(np.concatenate([vectors, vectors[:1]]))
+    np.testing.assert_allclose(points.users.x, plane[shown_users(60_000), 0], atol=2e-5)
+    np.testing.assert_allclose(points.explained_variance, shares, atol=2e-6)
     assert len(points.users.ids) == len(points.users.x) == len(points.users.y) == 50_000
     assert points.n_users == 60_000
     assert (points.courses.titles, points.courses.categories) == (["Logic"], [["A", "B"]])

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from app.graph.bipartite import BipartiteGraph
-from app.graph.content import contents_of, with_content
+from app.graph.content import contents_of
 from app.training.config import TrainingConfig
 from app.training.evaluate import model_scores
 from app.training.fit import fit
 from app.training.start import start_vectors
 from scripts.benchmarks.content import measure, prepare
+from tests.support.content import with_content
 
 
 @pytest.mark.timeout(240)

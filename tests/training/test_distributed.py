@@ -21,8 +21,10 @@ from app.training.config import Loss, Recipe, TrainingConfig
 from app.training.distributed.launch import LocalGroup, local_ranks
 from app.training.distributed.parts import user_bounds
 from app.training.evaluate import Validation
-from app.training.fit import fit
+from app.training.fit import ALL_OF_USERS, VECTORS, fit
+from app.training.ranks import Ranks
 from app.training.split import split
+from app.training.users import Users
 from tests.support.graphs import checkerboard, random_graph
 from tests.support.ranks import CASES, RANGES_OF, Case, alone
 
@@ -175,6 +177,64 @@ def test_fits_over_ranks_of_this_machine() -> None:
                 getattr(again.embeddings, field.name), getattr(first.embeddings, field.name), err_msg=field.name
             )
         assert (again.losses, again.score, again.steps) == (first.losses, first.score, first.steps)
+
+
+class Finished:
+    """Keeps what is finished, as long fits are."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, Checkpoint] = {}
+
+    def resume(self, key: str) -> Checkpoint | None:
+        return self.kept.get(key)
+
+    def due(self) -> bool:
+        return False
+
+    def keep(self, key: str, checkpoint: Checkpoint) -> None:
+        self.kept[key] = Checkpoint(checkpoint.arrays, json.loads(json.dumps(checkpoint.values)))
+
+
+@pytest.mark.timeout(120)
+def test_vectors_of_users_stay_with_their_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows and sums are those of the whole, also when a fit is over that was kept with layer 0 alone."""
+    monkeypatch.setattr("app.training.fit.FINISHED_SECONDS", 0.0)
+    graph = random_graph(n_users=70, n_items=20)
+    recipe, kept = recipe_of("softmax", graph), Finished()
+    with local_ranks(2, 20.0) as ranks:
+        whole = fit(graph, start(graph), recipe, ranks=ranks).embeddings
+        for stay, finished in ((ALL_OF_USERS, 0), (VECTORS, 1), (VECTORS, 1)):
+            fitted = fit(graph, start(graph), recipe, ranks=ranks, checkpoints=kept, stay=stay)
+            assert len(kept.kept) == finished
+            assert (fitted.embeddings.initial_user is None) == (stay == ALL_OF_USERS)
+            users = Users(ranks, fitted.owned)
+            assert 0 < len(users.own.vectors) < len(users) == 70
+            rows = np.array([69, 0, 33, 5, 33])
+            np.testing.assert_array_equal(users.rows(rows), whole.user_vectors[rows])
+            check_sums(users, whole.user_vectors, graph)
+            assert len(users.rows(rows[:0])) == 0
+        (only,) = kept.kept.values()
+        assert only.arrays["user_vectors"].size == 0
+        few = users.few(np.array([3, 60]))
+        np.testing.assert_array_equal(few.rows(np.array([60, 3, 60])), whole.user_vectors[[60, 3, 60]])
+        with pytest.raises(KeyError):
+            few.rows(np.array([4]))
+        fit(graph, start(graph), recipe, ranks=ranks)
+        with pytest.raises(RankLostError, match="lost another one"):
+            lose(ranks, users)
+
+
+def check_sums(users: Users, vectors: NDArray[np.float32], graph: BipartiteGraph) -> None:
+    wide = vectors.astype(np.float64)
+    wanted = wide.sum(axis=0), wide.T @ wide, (graph.user_items.toarray() > 0).T @ wide
+    for found, array in zip(users.sums(), wanted, strict=True):
+        np.testing.assert_allclose(found, array, rtol=1e-12, atol=1e-12)
+
+
+def lose(ranks: Ranks, users: Users) -> None:
+    assert isinstance(ranks, LocalGroup)
+    os.kill(ranks.others[0], signal.SIGKILL)
+    users.rows(np.arange(70))
 
 
 @pytest.mark.timeout(60)

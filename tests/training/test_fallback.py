@@ -11,8 +11,10 @@ from app.domain.embeddings import Embeddings
 from app.errors import CollapsedError
 from app.training.checkpoint import Checkpoint, finished
 from app.training.config import TrainingConfig
+from app.training.part import Owned, Part
 from app.training.result import FitResult, TrainedModel
 from app.training.run import train
+from tests.support.graphs import random_graph
 from tests.training.test_run import CONFIG as SHORT
 from tests.training.test_run import WEIGHTS, snapshot, tastes
 
@@ -25,7 +27,8 @@ class Collapsing:
     def __init__(self, like: Embeddings, asked: Collection[int]) -> None:
         self.n_asked, self._asked = 0, asked
         nothing: dict[str, Any] = {field.name: getattr(like, field.name) * 1e-9 for field in fields(Embeddings)}
-        self._result = FitResult(Embeddings(**nothing), (4.0,), 1, "cpu", 1.0, 1, score=0.5)
+        owned = Owned(Part(random_graph(), nothing["user_vectors"]), (len(nothing["user_vectors"]),))
+        self._result = FitResult(Embeddings(**nothing), (4.0,), 1, "cpu", 1.0, 1, score=0.5, owned=owned)
 
     def resume(self, _key: str) -> Checkpoint | None:
         self.n_asked += 1

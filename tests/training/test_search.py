@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from app.domain.embeddings import Embeddings
 from app.domain.interactions import Features, Snapshot
 from app.errors import CancelledError
 from app.graph.bipartite import BipartiteGraph
@@ -19,6 +18,7 @@ from app.training.sampling import steps_in_epoch
 from app.training.search import AS_GOOD, FITTING_SHARE, NO_FILTER, Choice, choose, ease_weights, step_seconds
 from app.training.split import Split, split
 from app.training.start import start_vectors
+from tests.support.content import alone
 from tests.support.graphs import random_graph
 from tests.training.test_run import WEIGHTS, tastes
 
@@ -156,11 +156,10 @@ def test_users_without_a_layer_of_their_own_are_what_their_items_make_them() -> 
 def test_the_image_of_a_filter_scores_as_near_to_it_as_vectors_can() -> None:
     graph = random_graph(n_items=20)
     rng = np.random.default_rng(1)
-    users, items, first = (rng.normal(size=(n, 6)).astype(np.float32) for n in (graph.n_users, 20, 20))
-    vectors = Embeddings(users, items, first)
+    users = rng.normal(size=(graph.n_users, 6)).astype(np.float32)
     matrix = FilterKind("ease", 5.0).matrix(graph)
     wanted = matrix_scores(graph, matrix)(np.arange(graph.n_users))
-    found = linear_image(matrix, vectors, graph)
+    found = linear_image(matrix, alone(users, graph).sums())
     shrink = np.sqrt(IMAGE_RIDGE * np.mean(np.linalg.eigvalsh(users.T @ users)))
     stacked = np.concatenate([users, shrink * np.eye(6)]), np.concatenate([wanted, np.zeros((6, 20))])
     best, *_ = np.linalg.lstsq(*stacked)
@@ -173,9 +172,8 @@ def test_the_image_of_a_filter_is_no_longer_than_it_must_be_where_users_are_alik
     rng = np.random.default_rng(1)
     kinds = rng.normal(size=(2, 6))[rng.integers(0, 2, graph.n_users)]
     users = (kinds + 1e-4 * rng.normal(size=kinds.shape)).astype(np.float32)
-    items = rng.normal(size=(20, 6)).astype(np.float32)
     matrix = FilterKind("ease", 5.0).matrix(graph)
-    found = linear_image(matrix, Embeddings(users, items, items), graph)
+    found = linear_image(matrix, alone(users, graph).sums())
     assert np.abs(found).max() < 10 * np.abs(matrix_scores(graph, matrix)(np.arange(graph.n_users))).max()
 
 

@@ -4,10 +4,13 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pytest
 
 from app.store.client import Database
-from app.worker.drawing import draw_pictures
+from app.worker.drawing import draw_pictures, users_to_draw
+from tests.support.content import alone
+from tests.support.graphs import random_graph
 from tests.support.models import make_contents
 
 KEYS = [(f"u{user}", f"c{(user + shift) % 40}", "enroll") for user in range(50) for shift in range(5)]
@@ -23,7 +26,9 @@ class Trained:
 async def draw(database: Database, **changes: Any) -> dict[str, bytes]:
     contents = make_contents([f"u{user}" for user in range(50)], [f"c{item}" for item in range(40)], KEYS)
     trained: Any = Trained(**changes)
-    return await draw_pictures(database, contents, "m-000001", "r-000001", trained)
+    graph = random_graph(n_users=50, n_items=40)
+    users = users_to_draw(alone(contents.user_vectors.astype(np.float32), graph), contents)
+    return await draw_pictures(database, contents, "m-000001", "r-000001", trained, users=users)
 
 
 async def test_all_are_drawn(database: Database) -> None:

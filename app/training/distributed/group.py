@@ -21,7 +21,7 @@ from app.training.checkpoint import Array, Checkpoint
 from app.training.device import choose_device
 from app.training.distributed.parts import arrays_joined, job_parts, packed, unpacked, user_bounds, users_only
 from app.training.job import FitJob
-from app.training.ranks import Do, Gathered, Ranks
+from app.training.ranks import Gathered, Ranks, Work
 
 log = logging.getLogger(__name__)
 
@@ -124,7 +124,7 @@ class Group(Ranks):
         self._counts = np.diff(bounds).tolist()
         return own
 
-    def gathered(self, requests: Sequence[Checkpoint], do: Do) -> Gathered:
+    def gathered(self, requests: Sequence[Checkpoint], do: Work) -> Gathered:
         """See ``Ranks``; called by the first, while the others are in ``next_work``."""
         work = self._told
         self._tell(ERRAND)
@@ -176,7 +176,7 @@ class Group(Ranks):
         """Whether it is known that a rank is gone."""
         return False
 
-    def run_errand(self, request: Checkpoint, do: Do) -> None:
+    def run_errand(self, request: Checkpoint, do: Work) -> None:
         """This rank's part of ``gathered``."""
         work = self._told - 1
         with self._beating(f"alive/{work}/{self.rank}"):

@@ -19,7 +19,9 @@ from app.training.checkpoint import Checkpoint
 from app.training.distributed.group import Group
 from app.training.distributed.meeting import met
 from app.training.fit import fit_part
+from app.training.part import Part
 from app.training.ranks import ALONE, Do, Ranks
+from app.training.users import WHAT, of_part
 
 HOST = "127.0.0.1"
 START_SECONDS = 120.0  # until every rank is there; importing torch takes some on a busy machine
@@ -74,19 +76,28 @@ def torchrun_ranks(environment: Mapping[str, str], timeout_seconds: float) -> It
         dist.destroy_process_group()
 
 
-def no_errand(request: Checkpoint) -> Checkpoint:
+def no_errand(request: Checkpoint, part: Part | None) -> Checkpoint:
     """For ranks that can only fit."""
     return Checkpoint({}, {"failed": "this rank runs no errands"})
 
 
 def follow(group: Group, do: Do = no_errand) -> None:
-    """What every rank but the first does: its part of one fit or errand after the other.  Raises RankLostError."""
+    """What every rank but the first does: its part of one fit or errand after the other.  Raises RankLostError.
+
+    The users' vectors of a fit that leaves them here are kept until the next.
+    """
+    part: Part | None = None
+
+    def errand(request: Checkpoint) -> Checkpoint:
+        return of_part(part, request) if WHAT in request.values else do(request, part)
+
     while (work := group.next_work()) is not None:
         if isinstance(work, Checkpoint):
-            group.run_errand(work, do)
+            group.run_errand(work, errand)
             continue
+        part = None
         try:
-            fit_part(work, group)
+            part = fit_part(work, group).owned.part
         except RankLostError:
             raise
         except TrainingError:

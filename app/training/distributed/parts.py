@@ -4,6 +4,7 @@ Users keep their order and each rank has a range of them, so what is of users is
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -95,7 +96,7 @@ def _job_part(job: FitJob, low: int, high: int) -> FitJob:
         arrays = {name: array_part(name, array, n_users, low, high) for name, array in kept.arrays.items()}
         kept = Checkpoint(arrays, kept.values)
     initial = nodes_part(job.initial, n_users, low, high)
-    return FitJob(graph, initial, job.recipe, job.stop_after, validate, kept)
+    return replace(job, graph=graph, initial=initial, validate=validate, kept=kept)
 
 
 def packed(job: FitJob) -> Checkpoint:
@@ -112,6 +113,7 @@ def packed(job: FitJob) -> Checkpoint:
         "initial": job.initial,
     }
     values = {"n_items": graph.n_items, "recipe": job.recipe.as_dict(), "stop_after": job.stop_after}
+    values |= {"stay": job.stay, "learn": job.learn}
     if isinstance(job.validate, Validation):
         split = job.validate.split
         arrays |= {"held_users": split.held_users, "held_items": split.held_items}
@@ -140,4 +142,6 @@ def unpacked(parcel: Checkpoint) -> FitJob:
     if "kept" in values:
         own = {name.removeprefix("kept/"): array for name, array in arrays.items() if name.startswith("kept/")}
         kept = Checkpoint(own, values["kept"])
-    return FitJob(graph, arrays["initial"], Recipe(**values["recipe"]), values["stop_after"], validate, kept)
+    recipe, stay = Recipe(**values["recipe"]), tuple(values["stay"])
+    job = FitJob(graph, arrays["initial"], recipe, values["stop_after"], validate, kept, stay=stay)
+    return replace(job, learn=values["learn"])
