@@ -86,7 +86,7 @@ def _draw(pictures: Pictures, contents: ArtifactContents, users: UsersToDraw, fa
     assert loss.model_id is not None
     labels = {course_id: CourseLabel(course.title, course.categories) for course_id, course in facts.items()}
     pictures["loss.json"] = to_json(loss)
-    graph = _graph_points(contents, users, facts, loss.model_id)
+    graph = graph_points(contents, users, facts, loss.model_id)
     pictures["graph.json"] = to_json(graph)
     places = map_of(
         contents.users.ids,
@@ -129,7 +129,7 @@ def example_of(contents: ArtifactContents) -> int | None:
     return None if is_small(graph) else example_user(graph)
 
 
-def _graph_points(contents: ArtifactContents, users: UsersToDraw, facts: Facts, model_id: str) -> GraphPoints:
+def graph_points(contents: ArtifactContents, users: UsersToDraw, facts: Facts, model_id: str) -> GraphPoints:
     """All of a small graph, else the neighbourhood of a user who stands for many."""
     graph = _graph(contents, facts, model_id)
     if is_small(graph):

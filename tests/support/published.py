@@ -10,13 +10,15 @@ import numpy as np
 
 from app.artifact.write import write_artifact
 from app.domain.contents import ArtifactContents
+from app.graph.bipartite import BipartiteGraph
 from app.plots.points import to_json
 from app.plots.projection import map_of
 from app.store.client import Database
 from app.store.lease import Lease
 from app.store.models import ModelStore
 from app.store.snapshot import read_snapshot
-from app.worker.drawing import graph_points
+from app.worker.drawing import graph_points, users_to_draw
+from tests.support.content import alone
 from tests.support.models import DESCRIPTION, light_gcn, random_embeddings
 
 WEIGHTS = {"view": 1.0, "like": 1.0, "enroll": 1.0, "complete": 1.0, "dislike": 0.0, "drop": 0.0}
@@ -62,8 +64,11 @@ async def publish_model(
 
 def _points(contents: ArtifactContents, model_id: str) -> dict[str, bytes]:
     vectors = np.asarray(contents.user_vectors, np.float32), contents.item_vectors
+    pairs = np.repeat(np.arange(len(contents.users)), np.diff(contents.seen_indptr)), contents.seen_items
+    graph = BipartiteGraph.from_pairs(*pairs, n_users=len(contents.users), n_items=len(contents.items))
+    users = users_to_draw(alone(vectors[0], graph), contents)
     return {
-        "graph.json": to_json(graph_points(contents, {}, model_id)),
+        "graph.json": to_json(graph_points(contents, users, {}, model_id)),
         "embeddings.json": to_json(
             map_of(contents.users.ids, contents.items.ids, *vectors, model_id=model_id, labels={})
         ),
