@@ -5,6 +5,7 @@ Settings are read by entry points (API, worker, command line) and handed down as
 
 import json
 import os
+import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,15 +24,32 @@ def _parse_weights(value: Any) -> Any:
     """``view=1, dislike=0`` or the same as a JSON object."""
     if not isinstance(value, str):
         return value
-    if value.lstrip().startswith("{"):
-        return json.loads(value)
-    pairs = (item.split("=") for item in value.split(",") if item.strip())
-    return {name.strip(): float(weight) for name, weight in pairs}
+    try:
+        if value.lstrip().startswith("{"):
+            return json.loads(value)
+        pairs = [item.split("=") for item in value.split(",") if item.strip()]
+        return {name.strip(): float(weight) for name, weight in pairs}
+    except ValueError:
+        raise ValueError("type=weight, type=weight, ... or a JSON object of them") from None
 
 
 def _split(value: Any) -> Any:
     """``a, b`` as a tuple."""
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def _check_uri(value: Any) -> Any:
+    """The driver takes nearly any text as the name of a host, and waits for it."""
+    if isinstance(value, str) and not re.match(r"mongodb(\+srv)?://[^/]", value):
+        raise ValueError("the address of a MongoDB replica set, mongodb://HOST:PORT/ or mongodb+srv://NAME/")
+    return value
+
+
+def _named(value: Any) -> Any:
+    """An empty name would be that of the directory in which the command happens to run."""
+    if value == "":
+        raise ValueError("the name of a directory")
+    return value
 
 
 Origin = Annotated[str, Field(pattern=r"^https?://[A-Za-z0-9.:\[\]-]+$")]  # as browsers write it, without a path
@@ -43,10 +61,12 @@ Weights = Annotated[dict[str, Weight], NoDecode, BeforeValidator(_parse_weights)
 class Settings(BaseSettings):
     """All settings; `coursegraph settings` prints them with their descriptions."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True, populate_by_name=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, extra="ignore", frozen=True, populate_by_name=True, allow_inf_nan=False
+    )
 
     # --- database
-    mongodb_uri: str | None = Field(
+    mongodb_uri: Annotated[str | None, BeforeValidator(_check_uri)] = Field(
         None,
         validation_alias="MONGODB_URI",
         description="Address of a MongoDB replica set; unset: `up` and `demo` start their own mongod",
@@ -247,7 +267,7 @@ class Settings(BaseSettings):
         description="How long a process that is told to stop goes on answering while `/health/ready` says 503, so that "
         "a load balancer sends it nothing more; three of its checks are enough, and 0 is right without one",
     )
-    cache_dir: Path = Field(
+    cache_dir: Annotated[Path, BeforeValidator(_named)] = Field(
         Path(tempfile.gettempdir()) / f"coursegraph-{getattr(os, 'getuid', lambda: 0)()}",
         description="Directory of fetched models, shared by the processes of a machine",
     )
@@ -271,10 +291,16 @@ class Settings(BaseSettings):
 SECRET_FIELDS = {name for name, field in Settings.model_fields.items() if field.annotation == SecretStr | None}
 
 
+_WANTED = re.compile(r"^(\w+ should (be|have|match) |Value error, )")  # Pydantic's beginnings of what was wanted
+
+
 def environment_name(field: str) -> str:
     """Name of the environment variable of a setting."""
     alias = Settings.model_fields[field].validation_alias
     return alias if isinstance(alias, str) else PREFIX + field.upper()
+
+
+SECRET_NAMES = {environment_name(field) for field in SECRET_FIELDS} | {"MONGODB_URI"}  # which may hold a password
 
 
 def own_key(settings: Settings) -> str | None:
@@ -294,8 +320,9 @@ def load_settings(**overrides: Any) -> Settings:
         settings = Settings(_secrets_dir=SECRETS if SECRETS.is_dir() else None, **overrides)
     except ValidationError as error:
         first = error.errors()[0]
-        value = "***" if first["loc"][0] in SECRET_FIELDS else first["input"]
-        raise SettingError(_key(first["loc"]), value, first["msg"]) from None
+        key = _key(first["loc"])
+        value = "***" if key in SECRET_NAMES else first["input"]
+        raise SettingError(key, value, _WANTED.sub("", first["msg"])) from None
     unknown = sorted(_unknown_names(os.environ))
     if unknown:
         raise SettingError(unknown[0], os.environ[unknown[0]], "one of the settings that `coursegraph settings` lists")

@@ -5,7 +5,8 @@ from click.testing import CliRunner
 
 from app.cli import group
 from app.cli.settings import hide_secrets
-from app.settings import Settings, environment_name
+from app.errors import SettingError
+from app.settings import Settings, environment_name, load_settings
 
 
 def listed(*arguments: str, **environment: str) -> str:
@@ -32,6 +33,34 @@ def test_json_is_one_object_a_line() -> None:
     assert rows["COURSEGRAPH_SEED"]["default"] == 0
     assert rows["COURSEGRAPH_INTERACTION_WEIGHTS"]["default"]["drop"] == 0.0
     assert rows["MONGODB_URI"]["value"] is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "wanted"),
+    [
+        ("COURSEGRAPH_EPOCHS", "many", "has value 'many'; wanted a valid integer"),
+        ("COURSEGRAPH_LEASE_SECONDS", "inf", "has value 'inf'; wanted a finite number"),
+        ("COURSEGRAPH_LEARNING_RATE", "nan", "has value 'nan'; wanted a finite number"),
+        ("COURSEGRAPH_CACHE_DIR", "", "has value ''; wanted the name of a directory"),
+        ("COURSEGRAPH_INTERACTION_WEIGHTS", "view", "has value 'view'; wanted type=weight, "),
+        ("COURSEGRAPH_INTERACTION_WEIGHTS", "view=much", "has value 'view=much'; wanted type=weight, "),
+        ("COURSEGRAPH_INTERACTION_WEIGHTS", "{", "has value '{'; wanted type=weight, "),
+        ("COURSEGRAPH_ADMIN_KEY", "short", "has value '***'; wanted at least 32"),
+        (
+            "MONGODB_URI",
+            "ada:secret@db:27017",
+            "has value '***'; wanted the address of a MongoDB replica set, mongodb://",
+        ),
+        ("MONGODB_URI", "", "has value '***'; wanted the address of a MongoDB replica set, mongodb://"),
+    ],
+)
+def test_a_value_that_a_setting_cannot_have_is_named_with_what_was_wanted(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, wanted: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingError) as caught:
+        load_settings()
+    assert str(caught.value).startswith(f"{name} {wanted}")
 
 
 @pytest.mark.parametrize(
