@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -31,8 +31,7 @@ Reasons = Explanation | Sequence[Sequence[Reason]]
 Result = TypeVar("Result")
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """A list, bytes that differ when the user has taken something else, and why each course is in it, if asked."""
 
     ranked: RankedList
@@ -236,7 +235,7 @@ def _by_profile(model: LiveModel, user_id: str, profile: Profile, options: Optio
 
 
 def _reasons(model: LiveModel, user_id: str, ranked: RankedList) -> Reasons:
-    explanation = None if ranked.source == "popular" else model.explanation(user_id, _ids(ranked))
+    explanation = None if ranked.source == "popular" else model.explanation(user_id, ranked)
     return [[] for _ in ranked.items] if explanation is None else explanation
 
 

@@ -31,8 +31,10 @@ OPTIONAL_ARRAYS = {  # the same, and None when there is no such file
     "filter_starts": "<i8",
     "filter_items": "<i4",
     "filter_values": "<f4",
+    "filter_sources": "<i4",
+    "filter_weights": "<f4",
 }
-NARROW = {"top_items": "<u2", "user_vectors": "<f2"}  # what an array may have instead
+NARROW = {"top_items": "<u2", "user_vectors": "<f2", "filter_sources": "<u2"}  # what an array may have instead
 CONTENT_ARRAYS = {  # the map from words to vectors; all, or none where there is no map
     "content_tokens": "<u4",
     "content_rarities": "<f4",
@@ -87,12 +89,16 @@ def no_users(embedding_size: int) -> dict[str, Array]:
 
 
 def to_arrays(contents: ArtifactContents) -> dict[str, Array]:
-    """All arrays of a model by name."""
-    arrays = {
+    """All arrays of a model by name, also those that follow from others."""
+    arrays: dict[str, Array] = {
         name: np.ascontiguousarray(getattr(contents, name), dtype_of(name, dtype, getattr(contents, name).dtype.str))
         for name, dtype in (ARRAYS | OPTIONAL_ARRAYS).items()
         if name in ARRAYS or getattr(contents, name) is not None
     }
+    if contents.filter_sources is None and contents.item_filter is not None:
+        by_target = contents.item_filter.by_target()
+        if by_target is not None:
+            arrays["filter_sources"], arrays["filter_weights"] = by_target
     if (content := contents.content) is not None:
         encoder = content.encoder
         parts = (encoder.tokens, encoder.rarities, encoder.directions, content.weights, content.offset)

@@ -182,6 +182,8 @@ def _verify_shapes(arrays: Mapping[str, Any], manifest: Manifest, n_users: int, 
         "filter_starts": (n_items + 1,),
         "filter_items": (len(arrays.get("filter_values", ())),),
         "filter_values": (len(arrays.get("filter_items", ())),),
+        "filter_sources": (n_items, *_rest_of_shape(arrays, "filter_weights")),
+        "filter_weights": (n_items, *_rest_of_shape(arrays, "filter_sources")),
         "top_items": (n_users, *arrays["top_items"].shape[1:2]) if "top_items" in arrays else (),
         "top_scores": (n_users, _scored_length(arrays)),
         "top_lasts": (n_users,),
@@ -198,7 +200,7 @@ def _verify_counts(manifest: Manifest, counted: Mapping[str, int]) -> None:
 
 def _verify_numbers(arrays: Mapping[str, Any]) -> None:
     vectors = ("user_vectors", "item_vectors", "initial_item", "item_messages", "user_feature_weights")
-    for name in (*vectors, "top_scores", "top_lasts", "filter_values"):
+    for name in (*vectors, "top_scores", "top_lasts", "filter_values", "filter_weights"):
         if name in arrays and not all(
             float(np.abs(block).max()) <= LARGEST for block in _blocks(arrays[name])
         ):  # also NaN
@@ -229,6 +231,11 @@ def _verify_top(arrays: Mapping[str, Any], n_items: int) -> None:
         raise ArtifactError(file_name("top_lasts"), "holds more than a score of the list")
 
 
+def _rest_of_shape(arrays: Mapping[str, Any], name: str) -> tuple[int, ...]:
+    """Of an array that there should be, after its first number."""
+    return tuple(arrays[name].shape[1:2]) if name in arrays else ()
+
+
 def _scored_length(arrays: Mapping[str, Any]) -> int:
     """How many scores of each user there must be."""
     if "top_items" not in arrays or "top_scores" not in arrays:
@@ -240,6 +247,9 @@ def _scored_length(arrays: Mapping[str, Any]) -> int:
 
 def _verify_filter(arrays: Mapping[str, Any], n_items: int) -> None:
     present = [name in arrays for name in ("filter_starts", "filter_items", "filter_values")]
+    by_target = [name in arrays for name in ("filter_sources", "filter_weights")]
+    if any(by_target) and not (all(by_target) and all(present)):
+        raise ArtifactError(MANIFEST, "names a part of an item filter by target, not all of it")
     if not any(present):
         return
     if not all(present):
@@ -251,6 +261,8 @@ def _verify_filter(arrays: Mapping[str, Any], n_items: int) -> None:
         raise ArtifactError(file_name("filter_items"), f"holds a row outside 0..{n_items - 1}")
     if not _ascending(starts, items):
         raise ArtifactError(file_name("filter_items"), "is not sorted within an item")
+    if all(by_target) and not _within(arrays["filter_sources"], 0, n_items + 1):
+        raise ArtifactError(file_name("filter_sources"), f"holds a row outside 0..{n_items}")
 
 
 def _ascending(starts: Any, items: Any) -> bool:

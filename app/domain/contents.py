@@ -37,6 +37,7 @@ class ArtifactContents:
     see ``top_lists``; a row with fewer ends in ``no_item``.  top_scores: (U, K) float32, scores of the first K <= L.
     top_lasts: (U,) float32, the score of the last of the L; None: K is L.  All None: they were not computed.
     filter_starts, filter_items, filter_values: the item filter, see ItemFilter; None: the model has none.
+    filter_sources, filter_weights: the same by target; None: it is not published so.
     content: vectors of courses that are newer than the model, from their words; None: too few to learn from.
     cluster_time: replaying the changes from there gives the present state; see Snapshot.
     holds_all_users: whether the U users are all that the model was trained with, or a process holds some of them only.
@@ -67,6 +68,8 @@ class ArtifactContents:
     filter_starts: NDArray[np.int64] | None = None
     filter_items: NDArray[np.int32] | None = None
     filter_values: NDArray[np.float32] | None = None
+    filter_sources: NDArray[np.uint16] | NDArray[np.int32] | None = None
+    filter_weights: NDArray[np.float32] | None = None
     content: ContentMap | None = None
     seen_weights: NDArray[np.float32] | None = None
     holds_all_users: bool = True
@@ -124,7 +127,8 @@ class ArtifactContents:
         """What is added to the inner products."""
         if self.filter_starts is None or self.filter_items is None or self.filter_values is None:
             return None
-        return ItemFilter(self.filter_starts, self.filter_items, self.filter_values)
+        csr = self.filter_starts, self.filter_items, self.filter_values
+        return ItemFilter(*csr, self.filter_sources, self.filter_weights)
 
     def user_vector(self, row: int) -> NDArray[np.float32]:
         """(D,) of one user."""
@@ -139,8 +143,19 @@ class ArtifactContents:
 
     def edge_rows(self, user: int) -> NDArray[np.int32]:
         """Items that a user had an edge to in training, ascending."""
-        of_user = slice(int(self.seen_indptr[user]), int(self.seen_indptr[user + 1]))
-        return self.seen_items[of_user][pair_weights(self.seen_types[of_user], self.type_weights) > 0]
+        of_user = slice(self.seen_indptr.item(user), self.seen_indptr.item(user + 1))
+        rows = self.seen_items[of_user]
+        if self.only_weight:  # then every pair is one
+            return rows
+        return rows[pair_weights(self.seen_types[of_user], self.type_weights) > 0]
+
+    @property
+    def only_weight(self) -> float | None:
+        """What every known pair weighs, if all weigh the same, as is very often so; None: they do not."""
+        weights = self.type_weights
+        if self.seen_weights is not None or not weights or weights.count(weights[0]) != len(weights):
+            return None
+        return weights[0]
 
     @property
     def embedding_size(self) -> int:

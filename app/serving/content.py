@@ -68,5 +68,6 @@ def feature_parts(contents: ArtifactContents, features: NDArray[np.float32] | No
     weights = contents.user_feature_weights
     if features is None or weights is None or len(features) + 1 != len(weights):
         return None
-    own = features.astype(np.float64) @ weights[:-1].astype(np.float64) + weights[-1]  # (D,)
-    return VectorParts(own, np.empty(0, np.int32), np.empty(0), np.empty((0, len(own))))
+    vector = features.astype(np.float64) @ weights[:-1].astype(np.float64) + weights[-1]  # (D,)
+    no_entries = np.empty((0, len(vector)), np.float32)
+    return VectorParts(vector.astype(np.float32), np.empty(0, np.int32), np.empty(0), no_entries)

@@ -1,7 +1,8 @@
 """Why a course is in a list: its score as a sum over what the user has taken."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,25 +10,30 @@ from numpy.typing import NDArray
 from app.serving.fold_in import VectorParts
 from app.serving.options import Reason
 
+LEAST_SIZE = 1e-30  # of contributions all together, so that shares of nothing are 0
 
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """Scores of C courses as sums.  names: the courses taken, and None for the user's own part, (S + 1).
 
-    For each of the C courses, largest contribution first and the own part last: places in ``names``, contributions, and
-    percents.  As columns, since a list of a hundred reasons is written faster than made.
+class Explanation(NamedTuple):
+    """Scores of C courses as sums.  rows: of the S courses taken.  ids: of the model's items, by row.
+
+    For each of the C courses, largest contribution first and the own part last: places in ``rows``, S for the user's
+    own part, contributions, and percents.  As columns, since a list of a hundred reasons is written faster than made.
+    basis: differs when the contributions to the same scores do, and is the same in every process.
     """
 
-    names: Sequence[str | None]
+    rows: NDArray[np.int32]
+    ids: Sequence[str]
     places: NDArray[np.intp]  # (C, S + 1)
-    contributions: NDArray[np.float64]  # (C, S + 1)
-    percents: NDArray[np.float64]  # (C, S + 1)
+    contributions: NDArray[np.float32]  # (C, S + 1)
+    percents: NDArray[np.float32]  # (C, S + 1)
+    basis: bytes
 
     def reasons(self) -> list[list[Reason]]:
         """The same one by one."""
+        names = [*map(self.ids.__getitem__, self.rows.tolist()), None]
         columns = self.places.tolist(), self.contributions.tolist(), self.percents.tolist()
         return [
-            [Reason(self.names[place], *values) for place, *values in zip(*row, strict=True)]
+            [Reason(names[place], *values) for place, *values in zip(*row, strict=True)]
             for row in zip(*columns, strict=True)
         ]
 
@@ -36,26 +42,35 @@ def explain(
     parts: VectorParts,
     course_vectors: NDArray[np.float32],
     ids: Sequence[str],
-    filtered: NDArray[np.float64] | None = None,
+    scores: Sequence[float] | NDArray[np.float64],
+    filtered: NDArray[np.float32] | None = None,
 ) -> Explanation:
     """For each of the courses the contributions.
 
-    course_vectors: (C, D).  ids: of the model's items, by row.  filtered: (S, C), what an item filter adds for each of
-    the interactions.  The contributions of a course add up to its score, which is (own + sum of parts) . v plus the sum
-    of what is added: exactly, but for the rounding of the score to 32 bits.
+    course_vectors: (C, D).  ids: of the model's items, by row.  scores: (C,), (own + sum of parts) . v plus the sum of
+    what an item filter adds for each of the interactions, ``filtered``, (S, C).  The contributions of a course add up
+    to its score: exactly, but for the rounding of each to 32 bits.
     """
-    contributions = parts.contributions(course_vectors)  # (C, S + 1)
+    n_courses, n_rows = len(course_vectors), len(parts.rows)
+    falling = np.empty((n_courses, n_rows + 1), np.float32)  # contributions times -1, to be sorted
+    of_rows = falling[:, :-1]
+    np.multiply(course_vectors.dot(parts.entries.T), -parts.norms.astype(np.float32), out=of_rows)
     if filtered is not None:
-        contributions[:, :-1] += filtered.T
-    order = np.empty(contributions.shape, np.intp)
-    order[:, :-1] = (-contributions[:, :-1]).argsort(axis=1, kind="stable")
-    order[:, -1] = len(parts.rows)
-    starts = np.arange(len(order))[:, None] * contributions.shape[1]
-    contributions = contributions.ravel().take(starts + order)
-    totals = np.abs(contributions).sum(axis=1, keepdims=True)
-    totals[totals == 0] = 1.0
-    percents = contributions * (100.0 / totals)
-    return Explanation([*map(ids.__getitem__, parts.rows.tolist()), None], order, contributions, percents)
+        of_rows -= filtered.T
+    falling[:, -1] = np.inf  # the own part comes last
+    places = falling.argsort(axis=1, kind="stable")
+    contributions = falling.take(places + _starts(n_courses, n_rows + 1))
+    contributions[:, -1] = -np.array(scores, np.float32) - np.add.reduce(of_rows, axis=1) if parts.has_own else 0.0
+    sizes = np.add.reduce(np.abs(contributions), axis=1, keepdims=True, initial=LEAST_SIZE)
+    percents = np.multiply(contributions, np.float32(-100.0) / sizes, dtype=np.float32)
+    np.negative(contributions, out=contributions)
+    return Explanation(parts.rows, ids, places, contributions, percents, parts.rows.tobytes() + parts.norms.tobytes())
+
+
+@lru_cache(maxsize=256)
+def _starts(n_rows: int, length: int) -> NDArray[np.intp]:
+    """Where each row of such a matrix begins, (R, 1)."""
+    return np.arange(0, n_rows * length, length)[:, None]
 
 
 def only_of(course_ids: Collection[str], reasons: Sequence[Reason]) -> list[Reason]:

@@ -13,6 +13,7 @@ An item filter F of the model (see ItemFilter) adds sum_j F_ji over the same edg
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,8 +29,7 @@ class Edges:
     weights: NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
-class EdgeChange:
+class EdgeChange(NamedTuple):
     """Edges of a user of the model in training and now.
 
     rows: (S,) items of either, ascending.  weights: (2, S) float64, before and now, 0 where there is no edge.
@@ -55,56 +55,57 @@ TINY = np.finfo(np.float64).tiny
 NO_EDGES = Edges(np.empty(0, np.int32), np.empty(0))
 
 
-@dataclass(frozen=True, slots=True)
-class VectorParts:
-    """A user's vector as a sum: own (D,) and norms (S,) times entries (S, D) of ``rows``, all float64."""
+class VectorParts(NamedTuple):
+    """A user's vector (D,) as a sum: norms (S,) float64 times entries (S, D) of ``rows``, and the user's own part.
 
-    own: NDArray[np.float64]
+    has_own: whether there is such a part, which is what the others leave of the vector.
+    """
+
+    vector: NDArray[np.float32]
     rows: NDArray[np.int32]
     norms: NDArray[np.float64]
-    entries: NDArray[np.float64]
+    entries: NDArray[np.float32]
+    has_own: bool = True
 
     @property
-    def vector(self) -> NDArray[np.float32]:
-        """The sum, (D,)."""
-        total: NDArray[np.float64] = self.own + self.norms @ self.entries
-        return total.astype(np.float32)
+    def own(self) -> NDArray[np.float64]:
+        """The own part, (D,)."""
+        return self.vector - self.norms @ self.entries if self.has_own else np.zeros(len(self.vector))
 
-    def contributions(self, targets: NDArray[np.float32]) -> NDArray[np.float64]:
-        """What each part adds to the inner products with (C, D) others, own last: (C, S + 1)."""
-        parts = np.empty((len(self.rows) + 1, len(self.own)))
-        np.multiply(self.entries, self.norms[:, None], out=parts[:-1])
-        parts[-1] = self.own
-        return targets.astype(np.float64) @ parts.T
+    def scores(self, targets: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Inner products of the vector with (C, D) others, (C,)."""
+        scores: NDArray[np.float64] = targets.astype(np.float64) @ self.vector.astype(np.float64)
+        return scores
 
 
 def trained_edges(contents: ArtifactContents, row: int) -> Edges:
     """The edges that a user of the model had in training."""
-    of_user = slice(*contents.seen_indptr[row : row + 2].tolist())
-    if contents.seen_weights is None:
-        weights = pair_weights(contents.seen_types[of_user], contents.type_weights)
+    rows, weights = _trained(contents, row)
+    return Edges(rows, weights.astype(np.float64))
+
+
+def trained_parts(contents: ArtifactContents, row: int) -> VectorParts:
+    """Vector of a user of the model with the edges of training.  The model has messages."""
+    messages = contents.item_messages
+    assert messages is not None
+    weights: NDArray[np.float32] | float | None = contents.only_weight
+    if weights:
+        rows = contents.seen_items[_pairs_of(contents, row)]
     else:
-        weights = contents.seen_weights[of_user]
-    is_edge = weights > 0
-    if is_edge.all():  # nearly always
-        return Edges(contents.seen_items[of_user], weights.astype(np.float64))
-    return Edges(contents.seen_items[of_user][is_edge], weights[is_edge].astype(np.float64))
+        rows, weights = _trained(contents, row)
+    norms = weights / np.sqrt(contents.item_degrees.take(rows) * contents.user_degrees.item(row))  # none of them is 0
+    return VectorParts(contents.user_vector(row), rows, norms, messages.take(rows, axis=0))
 
 
-def known_parts(contents: ArtifactContents, row: int, edges: Edges | None = None) -> VectorParts:
-    """Vector of a user of the model with the edges that the user has now, None: as in training.
-
-    The model has messages.
-    """
+def known_parts(contents: ArtifactContents, row: int, edges: Edges) -> VectorParts:
+    """Vector of a user of the model with the edges that the user has now.  The model has messages."""
     messages = contents.item_messages
     assert messages is not None
     trained = trained_edges(contents, row)
-    norms, entries = _norms(trained.weights, contents.item_degrees.take(trained.rows)), _rows_of(messages, trained.rows)
-    own = contents.user_vector(row) - norms @ entries  # (D,)
-    if edges is None:
-        return VectorParts(own, trained.rows, norms, entries)
-    norms = _norms(edges.weights, _degrees(contents, edges, trained))
-    return VectorParts(own, edges.rows, norms, _rows_of(messages, edges.rows))
+    before = _norms(trained.weights, contents.item_degrees.take(trained.rows))
+    norms, entries = _norms(edges.weights, _degrees(contents, edges, trained)), messages.take(edges.rows, axis=0)
+    step = norms @ entries - before @ messages.take(trained.rows, axis=0)  # (D,)
+    return VectorParts((contents.user_vector(row) + step).astype(np.float32), edges.rows, norms, entries)
 
 
 def moved_vector(contents: ArtifactContents, row: int, change: EdgeChange) -> NDArray[np.float32]:
@@ -116,22 +117,40 @@ def moved_vector(contents: ArtifactContents, row: int, change: EdgeChange) -> ND
     assert messages is not None
     degrees = np.empty_like(change.weights)
     degrees[0] = contents.item_degrees.take(change.rows)
-    degrees[1] = degrees[0] - change.before + change.now
+    np.subtract(change.now, change.before, out=degrees[1])
+    degrees[1] += degrees[0]
     norms = _norms(change.weights, degrees)  # (2, S)
-    steps = norms[1] - norms[0]  # (S,)
-    vector: NDArray[np.float32] = (contents.user_vector(row) + steps @ _rows_of(messages, change.rows)).astype(
-        np.float32
-    )
+    steps = (norms[1] - norms[0]).astype(np.float32)  # (S,)
+    vector: NDArray[np.float32] = contents.user_vector(row) + steps @ messages.take(change.rows, axis=0)
     return vector
 
 
 def new_parts(contents: ArtifactContents, edges: Edges) -> VectorParts:
     """Vector of somebody whom the model does not know.  The model has messages."""
     assert contents.item_messages is not None
-    first = contents.own_weight * _rows_of(contents.initial_item, edges.rows)  # (S, D)
-    entries = _rows_of(contents.item_messages, edges.rows) + first
+    first = np.float32(contents.own_weight) * contents.initial_item.take(edges.rows, axis=0)  # (S, D)
+    entries = contents.item_messages.take(edges.rows, axis=0) + first
     norms = _norms(edges.weights, _degrees(contents, edges, NO_EDGES))
-    return VectorParts(np.zeros(contents.embedding_size), edges.rows, norms, entries)
+    return VectorParts((norms @ entries).astype(np.float32), edges.rows, norms, entries, has_own=False)
+
+
+def _trained(contents: ArtifactContents, row: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Items of a user's edges in training, and their weights."""
+    of_user = _pairs_of(contents, row)
+    rows = contents.seen_items[of_user]
+    if contents.seen_weights is None:
+        weights = pair_weights(contents.seen_types[of_user], contents.type_weights)
+    else:
+        weights = contents.seen_weights[of_user]
+    if np.count_nonzero(weights) == len(rows):  # nearly always
+        return rows, weights
+    is_edge = weights > 0
+    return rows[is_edge], weights[is_edge]
+
+
+def _pairs_of(contents: ArtifactContents, row: int) -> slice:
+    """Where the pairs of a user are."""
+    return slice(contents.seen_indptr.item(row), contents.seen_indptr.item(row + 1))
 
 
 def _norms(weights: NDArray[np.float64], degrees: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -140,10 +159,6 @@ def _norms(weights: NDArray[np.float64], degrees: NDArray[np.float64]) -> NDArra
     products = np.add.reduce(weights, axis=-1, keepdims=True) * degrees
     norms: NDArray[np.float64] = weights / np.sqrt(np.maximum(products, TINY))
     return norms
-
-
-def _rows_of(matrix: NDArray[np.float32], rows: NDArray[np.int32]) -> NDArray[np.float64]:
-    return matrix.take(rows, axis=0).astype(np.float64)
 
 
 def _degrees(contents: ArtifactContents, edges: Edges, trained: Edges) -> NDArray[np.float64]:

@@ -1,6 +1,7 @@
 """From scores to the asked part of a ranked list."""
 
 from collections.abc import Collection, Mapping, Sequence
+from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,9 +67,8 @@ def listed(
 def listed_few(view: CatalogueView, rows: Sequence[int], scores: Sequence[float], options: Options) -> list[Ranked]:
     """The same for a short list; percentages over the list alone."""
     percents = softmax_percent_of_few(scores, options.temperature)
-    ids, first = view.ids, options.offset + 1
-    columns = zip(rows, scores, percents, strict=True)
-    return [Ranked(ids[row], score, percent, rank) for rank, (row, score, percent) in enumerate(columns, first)]
+    ids = map(view.ids.__getitem__, rows)
+    return [*map(Ranked._make, zip(ids, scores, percents, count(options.offset + 1), strict=False))]
 
 
 def rank_popular(

@@ -83,12 +83,13 @@ class LiveModel:
 
     def recommend_by(self, user: UserVector, user_id: str, options: Options) -> RankedList:
         """Courses for a user by this vector, which is the user's."""
-        items = self._from_published(user.row, options) if options.is_plain and user.row is not None else None
-        if items is None and _best_are_enough(options):
-            items = self._from_top_list(user_id, user, options)
-        if items is None:
-            items = self._scored(user_id, user, options)
-        return RankedList(self.index.model_id, user.source, items)
+        found = self._from_published(user.row, options) if options.is_plain and user.row is not None else None
+        if found is None and _best_are_enough(options):
+            found = self._from_top_list(user_id, user, options)
+        if found is None:
+            return RankedList(self.index.model_id, user.source, self._scored(user_id, user, options))
+        rows, scores = found
+        return RankedList(self.index.model_id, user.source, listed_few(self.shelf.view, rows, scores, options), rows)
 
     def recommend_many(self, user_ids: Sequence[str], options: Options) -> Iterator[RankedList]:
         """The lists of many users in order; memory does not grow with their number.
@@ -141,17 +142,22 @@ class LiveModel:
 
     def explain(self, user_id: str, course_ids: Sequence[str]) -> list[list[Reason]]:
         """Why each of these courses has its score for the user; nothing for somebody without a vector."""
-        explanation = self.explanation(user_id, course_ids)
+        explanation = self._explain(self.users.parts(user_id), self.shelf.view.places(course_ids))
         return [[] for _ in course_ids] if explanation is None else explanation.reasons()
 
-    def explanation(self, user_id: str, course_ids: Sequence[str]) -> Explanation | None:
-        """The same as columns."""
-        return self._explain(self.users.parts(user_id), course_ids)
+    def explanation(self, user_id: str, ranked: RankedList) -> Explanation | None:
+        """The same of a list that was made just now, as columns."""
+        scores = [item.score for item in ranked.items]
+        places: Sequence[int] | NDArray[np.int32] | None = ranked.rows
+        if places is None:
+            places = self.shelf.view.places([item.course_id for item in ranked.items])
+        return self._explain(self.users.parts(user_id), places, scores)
 
     def explain_to(self, taken: Collection[str], profile: Profile, course_ids: Sequence[str]) -> list[list[Reason]]:
         """The same for somebody of whom this is known; what interests add belongs to the user's own part."""
         parts = self._parts_of(taken, profile)
-        explanation = self._explain(parts, course_ids, self.index.items.rows(dict.fromkeys(taken)))
+        places = self.shelf.view.places(course_ids)
+        explanation = self._explain(parts, places, taken=self.index.items.rows(dict.fromkeys(taken)))
         if explanation is None:
             return [[] for _ in course_ids]
         return [only_of(taken, reasons) for reasons in explanation.reasons()]
@@ -167,18 +173,25 @@ class LiveModel:
         return feature_parts(contents, profile.features)
 
     def _explain(
-        self, parts: VectorParts | None, course_ids: Sequence[str], taken: NDArray[np.int32] | None = None
+        self,
+        parts: VectorParts | None,
+        places: Sequence[int] | NDArray[np.integer],
+        scores: Sequence[float] | NDArray[np.float64] | None = None,
+        taken: NDArray[np.int32] | None = None,
     ) -> Explanation | None:
-        """taken: those of the parts' rows that an item filter starts from; None: all."""
-        shelf = self.shelf
+        """places: of the courses on the shelf.  scores: of the courses, if they are known.
+
+        taken: those of the parts' rows that an item filter starts from; None: all.
+        """
         if parts is None:
             return None
-        places = shelf.view.places(course_ids)
-        item_filter = self.index.item_filter
+        vectors, item_filter = self.shelf.course_vectors(places), self.index.item_filter
         filtered = None if item_filter is None else item_filter.contributions(parts.rows, places)
         if filtered is not None and taken is not None:
             filtered[~np.isin(parts.rows, taken)] = 0.0
-        return explain(parts, shelf.course_vectors(places), shelf.view.ids, filtered)
+        if scores is None:
+            scores = parts.scores(vectors) + (0.0 if filtered is None else filtered.sum(axis=0))
+        return explain(parts, vectors, self.index.items.ids, scores, filtered)
 
     def scores(self, user_id: str, user: UserVector) -> NDArray[np.float32]:
         """Scores of the shelf's courses for a user with a vector, (R',)."""
@@ -238,7 +251,7 @@ class LiveModel:
         complete = 1 << self.overlay.bit(COMPLETE)
         return [id_ for id_, types in self.overlay.types_by_course(user_id).items() if types & complete]
 
-    def _from_published(self, row: int, options: Options) -> list[Ranked] | None:
+    def _from_published(self, row: int, options: Options) -> Found | None:
         """The list of nearly everybody without any options; None when one of its courses is not available any more."""
         shelf = self.shelf
         found = None if shelf.has_new else self._lists.first(row, options.n)
@@ -248,9 +261,9 @@ class LiveModel:
         for item in found[0]:
             if not eligible[item]:
                 return None
-        return listed_few(shelf.view, *found, options)
+        return found
 
-    def _from_top_list(self, user_id: str, user: UserVector, options: Options) -> list[Ranked] | None:
+    def _from_top_list(self, user_id: str, user: UserVector, options: Options) -> Found | None:
         """The asked part from the user's kept list; None when too little of that fits the options.
 
         A list of ten is found in plain Python: each step of numpy would take as long as all of it.
@@ -270,14 +283,14 @@ class LiveModel:
             rows, scores = self._with_new(user_id, user.vector, allowed, found, until)
         if options.offset:
             rows, scores = rows[options.offset :], scores[options.offset :]
-        return listed_few(view, rows, scores, options)
+        return rows, scores
 
     def _found(self, user_id: str, user: UserVector, top: TopList, places: NDArray[np.intp]) -> Found:
         """What stands in these places of a list, ascending."""
         rows = top.rows[places]
         if not len(places) or places[-1] < len(top.scores):
             return rows.tolist(), top.scores[places].tolist()
-        scores = self.index.item_vectors[rows] @ user.vector
+        scores: NDArray[np.float32] = self.index.item_vectors.take(rows, axis=0).dot(user.vector)
         if self.index.item_filter is not None:
             scores += self.index.item_filter.scores_of(self.users.edge_rows(user_id), rows)
         order = (-scores).argsort(kind="stable")  # computed in another order of sums they may differ in the last bit

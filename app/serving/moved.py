@@ -1,19 +1,21 @@
 """The best courses of a user whose edges have changed, from the list published for the user's trained vector.
 
-With e the trained vector, e' the present one, b the last score of the published list and L the length of the longest
-item vector, an item i that is not in the list scores at most
+With e the trained vector, e' the present one, b the last score of the published list, L the length of the longest item
+vector and g_i what an item filter adds to an item more than it did, an item i that is not in the list scores at most
 
-    e' . i = e . i + (e' - e) . i <= b + |e' - e| L,
+    e' . i + f'_i = e . i + f_i + (e' - e) . i + g_i <= b + |e' - e| L + g_i,
 
-so what scores more is among the listed ones, and no other needs to be looked at.  Items to which an item filter now
-adds something else, and those that the user has given up, are looked at too.
+so what scores more than that is among the listed ones, those that the user has given up, and the few with a large g_i;
+no other needs to be looked at.
 """
 
 import math
+from collections.abc import Container
 
 import numpy as np
 from numpy.typing import NDArray
 
+from app.domain.item_filter import ItemFilter
 from app.serving.fold_in import EdgeChange
 from app.serving.index import ServingIndex
 from app.serving.top_lists import LENGTH, TopList
@@ -34,17 +36,42 @@ def moved_list(
 
     vectors: the trained and the present one, (D,) each.  taken: (S,) rows to leave out.
     """
-    length = _needed(index, published, vectors[1] - vectors[0])
+    now, step = vectors[1], vectors[1] - vectors[0]
+    shift = math.sqrt(step.dot(step)) * index.longest_item
+    length = _needed(published, shift)
     if length is None:
         return None
-    head = published
-    if length < len(published.rows):
-        scores = published.scores[:length]
-        head = TopList(published.rows[:length], scores, whole=False, last=float(scores[-1]))
-    return _moved(index, head, vectors, change, taken)
+    growth = None
+    if index.item_filter is not None:
+        growth = _growth(index.item_filter, change)  # (I,)
+        length = max(length, len(published.scores))  # the lower the bound is, the fewer others can have come above it
+    rows, vectors_of = published.rows[:length], index.item_vectors
+    if growth is None or published.whole or length > len(published.scores):
+        scores = _scores(index, rows, now, change)
+    else:
+        scores = published.scores + vectors_of.take(rows, axis=0).dot(step) + growth.take(rows)
+    left_out, listed = set(taken.tolist()), set(rows.tolist())
+    enough = LEAST + 1 + len(left_out & listed)
+    others = [row for row in change.rows.tolist() if row not in left_out and row not in listed]  # given up
+    bound = -math.inf
+    if not published.whole:
+        last = published.last if length == len(published.rows) else published.scores.item(length - 1)
+        largest = math.sqrt(now.dot(now)) * index.longest_item + max(abs(scores.item(0)), abs(scores.item(-1)))
+        last += ROUNDING * largest
+        bound = last + shift
+        if growth is not None and len(scores) >= enough:
+            bound = max(bound, np.partition(scores, -enough).item(-enough))
+            grown = _grown(growth, bound - last - shift, left_out | listed | set(others))
+            others += grown[vectors_of.take(grown, axis=0).dot(step) + growth.take(grown) > bound - last].tolist()
+        elif growth is not None:
+            return None
+    if others:
+        more: NDArray[np.integer] = np.array(others, rows.dtype)
+        rows, scores = np.concatenate([rows, more]), np.concatenate([scores, _scores(index, more, now, change)])
+    return _best(rows, scores, left_out, bound, whole=published.whole)
 
 
-def _needed(index: ServingIndex, published: TopList, step: NDArray[np.float32]) -> int | None:
+def _needed(published: TopList, shift: float) -> int | None:
     """How many of the listed items are probably enough, None when even all of them are not.
 
     Most scores change by little, so the LEAST best of the new list score about as much as those of the old one; it
@@ -52,52 +79,66 @@ def _needed(index: ServingIndex, published: TopList, step: NDArray[np.float32]) 
     """
     if published.whole or len(published.rows) <= LEAST + 2 * FORTH:
         return len(published.rows)
-    reached = float(published.scores[LEAST + FORTH]) - math.sqrt(step @ step) * index.longest_item
-    needed = int((-published.scores).searchsorted(-reached, side="right")) + 1
+    reached = published.scores.item(LEAST + FORTH) - shift
+    needed = int(np.count_nonzero(published.scores >= reached)) + 1
     if needed > len(published.scores):  # of the others the scores are not known, only that of the last
         return None if published.last > reached else len(published.rows)
     return max(needed, LEAST + 2 * FORTH)
 
 
-def _moved(
-    index: ServingIndex,
-    published: TopList,
-    vectors: tuple[NDArray[np.float32], NDArray[np.float32]],
-    change: EdgeChange,
-    taken: NDArray[np.int32],
-) -> TopList | None:
-    before, now = vectors
-    rows = _candidates(index, published, change, taken)
-    scores = index.item_vectors[rows] @ now  # (C,)
+def _scores(
+    index: ServingIndex, rows: NDArray[np.integer], vector: NDArray[np.float32], change: EdgeChange
+) -> NDArray[np.float32]:
+    """Of some items, (C,)."""
+    scores: NDArray[np.float32] = index.item_vectors.take(rows, axis=0).dot(vector)
     if index.item_filter is not None:
-        scores += index.item_filter.scores(change.rows[change.now > 0])[rows]
+        scores += index.item_filter.scores_of(change.rows[change.now > 0], rows)
+    return scores
+
+
+def _growth(item_filter: ItemFilter, change: EdgeChange) -> NDArray[np.floating]:
+    """What edges that came and went add to each item, (I,)."""
+    pairs = [*zip(change.rows.tolist(), *(change.weights > 0).tolist(), strict=True)]
+    came = [row for row, was, is_ in pairs if is_ and not was]
+    went = [row for row, was, is_ in pairs if was and not is_]
+    items, values = item_filter.entries(np.array(came, np.intp))
+    if len(came) == 1 and not went:
+        growth = np.zeros(item_filter.n_items, np.float32)
+        growth[items] = values
+        return growth
+    total: NDArray[np.float64] = np.bincount(items, values, item_filter.n_items).astype(np.float64)
+    return total - item_filter.scores(np.array(went, np.intp)) if went else total
+
+
+def _grown(growth: NDArray[np.floating], least: float, known: Container[int]) -> NDArray[np.intp]:
+    """Items that grew by more than this, but for those that are known already."""
+    return np.array([item for item in (growth > least).nonzero()[0].tolist() if item not in known], np.intp)
+
+
+def _best(
+    rows: NDArray[np.int32] | NDArray[np.uint16],
+    scores: NDArray[np.float32],
+    left_out: set[int],
+    bound: float,
+    *,
+    whole: bool,
+) -> TopList | None:
+    """The list of those that score more than ``bound``, which all others do not."""
     order = (-scores).argsort(kind="stable")
-    rows, scores = rows[order], scores[order]
-    if published.whole:
+    sorted_scores = scores.take(order)
+    if np.count_nonzero(sorted_scores[1:] == sorted_scores[:-1]):  # ties by row
+        order = np.lexsort((rows, -scores))
+    rows, scores = rows.take(order), sorted_scores
+    listed = rows.tolist()
+    if not left_out.isdisjoint(listed):
+        kept = [place for place, row in enumerate(listed) if row not in left_out]
+        rows, scores = rows.take(kept), scores.take(kept)
+    if whole:
         return TopList(rows, scores, whole=True)
-    if len(rows) < LEAST:
-        return None
-    step = now - before
-    longest = index.longest_item
-    largest = math.sqrt(now @ now) * longest + max(abs(float(scores[0])), abs(float(scores[-1])))
-    bound = published.last + math.sqrt(step @ step) * longest + ROUNDING * largest
     certain = min(int(np.count_nonzero(scores > bound)), LENGTH)
     if certain < LEAST:
         return None
-    return TopList(rows[:certain].copy(), scores[:certain].copy(), whole=False)  # not views, which keep the whole
-
-
-def _candidates(
-    index: ServingIndex, published: TopList, change: EdgeChange, taken: NDArray[np.int32]
-) -> NDArray[np.int32] | NDArray[np.uint16]:
-    """Rows that may be among the best, ascending."""
-    parts: list[NDArray[np.integer]] = [published.rows]
-    if len(taken) < len(change.rows):
-        parts.append(np.setdiff1d(change.rows, taken, assume_unique=True))  # given up
-    if index.item_filter is not None:
-        parts.append(index.item_filter.entries(change.rows[(change.before > 0) != (change.now > 0)])[0])
-    rows = np.unique(np.concatenate(parts)) if len(parts) > 1 else np.sort(published.rows)
-    is_taken = np.zeros(len(index.items), np.bool_)
-    is_taken[taken] = True
-    kept: NDArray[np.int32] | NDArray[np.uint16] = rows[~is_taken[rows]]
-    return kept
+    rows, scores = rows[:certain], scores[:certain]
+    if len(order) > 2 * certain:
+        rows, scores = rows.copy(), scores.copy()  # not views, which keep the whole
+    return TopList(rows, scores, whole=False)

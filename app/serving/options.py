@@ -83,8 +83,9 @@ class Reason(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RankedList:
-    """An answer, best first."""
+    """An answer, best first.  rows: of the courses on the shelf they were listed from; None: not told."""
 
     model_id: str | None
     source: Source
     items: Sequence[Ranked]
+    rows: Sequence[int] | None = field(default=None, repr=False, compare=False)

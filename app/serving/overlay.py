@@ -6,6 +6,7 @@ from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +19,7 @@ NOTHING: frozenset[str] = frozenset()  # one for all, as most users have it
 Pair = tuple[str, int]  # course id and bit of the type
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class Taken(NamedTuple):
     """What a user has taken.  rows: items of the model, (S,) ascending.  others: courses that it does not know."""
 
     rows: NDArray[np.int32]
@@ -48,8 +48,7 @@ class _User:
     taken: Taken | None = None  # kept until the next change
 
 
-@dataclass(frozen=True, slots=True)
-class _Compared:
+class _Compared(NamedTuple):
     """Edges of a user in training and now, and what is taken now."""
 
     change: EdgeChange
@@ -274,7 +273,8 @@ class Overlay:
         blank, changed = self._changed(user_id)
         index = self.index
         rows = [] if blank else index.seen_items(user_id).tolist()
-        before = [] if blank else index.trained_weights(user_id).tolist()
+        weight = index.contents.only_weight
+        before = [weight] * len(rows) if weight else [] if blank else index.trained_weights(user_id).tolist()
         aged = index.seen_types(user_id).tolist() if rows and index.contents.seen_weights is not None else None
         known = {} if aged is None else dict(zip(rows, zip(aged, before, strict=True), strict=True))
         now, gone, others = before.copy(), [], []

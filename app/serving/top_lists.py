@@ -1,7 +1,7 @@
 """The best courses of a user, kept so that the next request need not look at every score."""
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +15,7 @@ LENGTH = 64  # courses: fills the usual list after some filters; more would make
 KEPT = 20_000  # users, 800 bytes each
 
 
-@dataclass(frozen=True, slots=True)
-class TopList:
+class TopList(NamedTuple):
     """Rows of the model's items that the user has not taken, best first, and the scores of the first of them.
 
     whole: there are no others.  last: score of the last; none of the others has more.

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.domain.contents import ArtifactContents
-from app.serving.fold_in import VectorParts, known_parts, moved_vector, new_parts
+from app.serving.fold_in import VectorParts, known_parts, moved_vector, new_parts, trained_parts
 from app.serving.index import ServingIndex
 from app.serving.options import Source
 from app.serving.overlay import Overlay, Taken
@@ -73,7 +73,7 @@ class UserVectors:
         if contents.item_messages is None:
             return None
         if row is not None and not self._overlay.touched(user_id):
-            return known_parts(contents, row)
+            return trained_parts(contents, row)
         edges = self._overlay.edges(user_id)
         if row is not None:
             return known_parts(contents, row, edges)
