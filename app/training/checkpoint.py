@@ -42,7 +42,10 @@ class Checkpoints(Protocol):
         ...
 
     def keep(self, key: str, checkpoint: Checkpoint) -> None:
-        """Keep it instead of the one before; may be slow, and must not fail because it cannot be kept."""
+        """Keep it instead of the one before; may be slow, and must not fail because it cannot be kept.
+
+        Its arrays are taken once each, in their order.
+        """
         ...
 
 

@@ -315,11 +315,10 @@ def fit_part(
         if ranks.agreed(checkpoints is not None and checkpoints.due()):
             state, of_best = trainer.state(), best.state()
             values = {"losses": [*losses], "seconds": time.perf_counter() - began}
-            checkpoint = ranks.joined(
-                Checkpoint({**state.arrays, **of_best.arrays}, {**state.values, **of_best.values, **values})
-            )
-            if checkpoint is not None and checkpoints is not None:
-                checkpoints.keep(key, checkpoint)
+            own = Checkpoint({**state.arrays, **of_best.arrays}, {**state.values, **of_best.values, **values})
+            with ranks.joined(own) as checkpoint:
+                if checkpoint is not None and checkpoints is not None:
+                    checkpoints.keep(key, checkpoint)
 
     every = max(1, n_epochs // VALIDATIONS)
     first = (recipe.epochs + 1) // 2 if recipe.decay else 1  # steps still long say little of where they will settle

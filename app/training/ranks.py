@@ -5,7 +5,8 @@ of the items' rows.  What a rank cannot know alone are sums over all users: thos
 the replicas stay equal by themselves.  One process that trains alone is one rank, whose sums are whole as they are.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -90,11 +91,13 @@ class Ranks:
         """After a rank was lost: whether there are again as many, and the fit may be begun anew."""
         return False
 
-    def joined(self, checkpoint: Checkpoint) -> Checkpoint | None:
-        """A checkpoint of all ranks, at the first; None elsewhere.  ``own`` in its values: a list of each rank's."""
-        values = {**checkpoint.values, "own": self.each(checkpoint.values["own"])}
-        arrays = self.whole(checkpoint.arrays)
-        return None if arrays is None else Checkpoint(arrays, values)
+    @contextmanager
+    def joined(self, checkpoint: Checkpoint) -> Iterator[Checkpoint | None]:
+        """A checkpoint of all ranks, at the first; None elsewhere.  ``own`` in its values: a list of each rank's.
+
+        Its arrays may be taken once each, in their order, within the block: there are never two of all users at a time.
+        """
+        yield Checkpoint(checkpoint.arrays, {**checkpoint.values, "own": self.each(checkpoint.values["own"])})
 
 
 ALONE = Ranks()

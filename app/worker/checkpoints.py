@@ -9,6 +9,7 @@ import time
 import zipfile
 from collections.abc import Coroutine
 from concurrent.futures import Future
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -103,10 +104,12 @@ class StoredCheckpoints:
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """One file of arrays."""
+    """One file of arrays, as ``np.savez`` writes it, with one of them at a time."""
     values = np.frombuffer(json.dumps(checkpoint.values).encode(), np.uint8)
-    with path.open("wb") as file:
-        np.savez(file, allow_pickle=False, **{**checkpoint.arrays, VALUES: values})
+    with zipfile.ZipFile(path, "w", allowZip64=True) as file:
+        for name, array in chain(checkpoint.arrays.items(), [(VALUES, values)]):
+            with file.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                np.lib.format.write_array(entry, np.asanyarray(array), allow_pickle=False)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:

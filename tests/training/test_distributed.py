@@ -121,7 +121,7 @@ class Kept:
         return self._steps < self._kill_after and self._steps % 2 == 0
 
     def keep(self, key: str, checkpoint: Checkpoint) -> None:
-        self.latest[key] = checkpoint
+        self.latest[key] = Checkpoint(dict(checkpoint.arrays), checkpoint.values)
 
 
 @pytest.mark.timeout(120)

@@ -4,7 +4,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any
@@ -19,7 +19,7 @@ from torch._C._distributed_c10d import Store  # torch.distributed has it too, bu
 from app.errors import RankLostError
 from app.training.checkpoint import Array, Checkpoint
 from app.training.device import choose_device
-from app.training.distributed.parts import arrays_joined, job_parts, packed, unpacked, user_bounds, users_only
+from app.training.distributed.parts import OF_ALL, job_parts, packed, unpacked, user_bounds
 from app.training.job import FitJob
 from app.training.ranks import Gathered, Ranks, Work
 
@@ -237,12 +237,41 @@ class Group(Ranks):
 
     def whole(self, arrays: Mapping[str, Array]) -> Mapping[str, Array] | None:
         """See ``Ranks``."""
+        if self.rank:
+            self._give_users(arrays)
+            return None
+        return {name: self._with_others(name, array) for name, array in arrays.items()}
+
+    @contextmanager
+    def joined(self, checkpoint: Checkpoint) -> Iterator[Checkpoint | None]:
+        """See ``Ranks``."""
+        values = {**checkpoint.values, "own": self.each(checkpoint.values["own"])}
+        if self.rank:
+            self._give_users(checkpoint.arrays)
+            yield None
+            return
+        arrays = _Joining(checkpoint.arrays, self._with_others)
+        yield Checkpoint(arrays, values)
+        arrays.finish()
+
+    def _give_users(self, arrays: Mapping[str, Array]) -> None:
         with self._guarded():
-            if self.rank:
-                _send(Checkpoint(users_only(arrays, self._counts[self.rank]), {}), 0)
-                return None
-            others = [_receive(rank).arrays for rank in range(1, self.size)]
-        return arrays_joined([arrays, *others], self._counts)
+            for name, array in arrays.items():
+                if name in OF_ALL:
+                    _give(np.ascontiguousarray(array[: self._counts[self.rank]]), 0)
+
+    def _with_others(self, name: str, own: Array) -> Array:
+        """An array of the first rank with the rows of all users, where there are such."""
+        if name not in OF_ALL:
+            return own
+        counts = self._counts
+        whole = np.empty((len(own) + sum(counts[1:]), *own.shape[1:]), own.dtype)
+        bounds = np.cumsum([0, *counts])
+        whole[: counts[0]], whole[bounds[-1] :] = own[: counts[0]], own[counts[0] :]
+        with self._guarded():
+            for rank in range(1, self.size):
+                _fill(whole[bounds[rank] : bounds[rank + 1]], rank)
+        return whole
 
     def each(self, values: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         """See ``Ranks``."""
@@ -251,6 +280,31 @@ class Group(Ranks):
                 _send(Checkpoint({}, values), 0)
                 return []
             return [values, *(_receive(rank).values for rank in range(1, self.size))]
+
+
+class _Joining(Mapping[str, Array]):
+    """Arrays that come from all ranks when they are taken: once each, in their order."""
+
+    def __init__(self, own: Mapping[str, Array], join: Callable[[str, Array], Array]) -> None:
+        self._own, self._join = own, join
+        self._left = [*own]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([*self._own])
+
+    def __len__(self) -> int:
+        return len(self._own)
+
+    def __getitem__(self, name: str) -> Array:
+        if not self._left or self._left[0] != name:
+            raise KeyError(name)
+        del self._left[0]
+        return self._join(name, self._own[name])
+
+    def finish(self) -> None:
+        """Take those that nobody took: the others have sent them."""
+        for name in [*self._left]:
+            self[name]
 
 
 def _send(parcel: Checkpoint, rank: int) -> None:

@@ -3,7 +3,7 @@
 Users keep their order and each rank has a range of them, so what is of users is cut by rows.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -20,6 +20,7 @@ from app.training.split import Split
 
 OF_USERS = ("user_vectors", "initial_user")  # (U, D)
 OF_NODES = ("layer0", "exp_avg", "exp_avg_sq", "best_layer0")  # (N, D), users first
+OF_ALL = (*OF_USERS, *OF_NODES)
 
 
 def user_bounds(graph: BipartiteGraph, size: int) -> list[int]:
@@ -58,22 +59,6 @@ def array_part(name: str, array: Array, n_users: int, low: int, high: int) -> Ar
     if name in OF_NODES:
         return nodes_part(array, n_users, low, high)
     return array[low:high] if name in OF_USERS else array
-
-
-def arrays_joined(parts: Sequence[Mapping[str, Array]], counts: Sequence[int]) -> dict[str, Array]:
-    """The inverse.  parts: of each rank, the others' only the rows of users.  counts: users of each."""
-    joined = dict(parts[0])
-    for name, own in parts[0].items():
-        if name in OF_NODES:
-            joined[name] = np.concatenate([own[: counts[0]], *(part[name] for part in parts[1:]), own[counts[0] :]])
-        elif name in OF_USERS:
-            joined[name] = np.concatenate([part[name] for part in parts])
-    return joined
-
-
-def users_only(arrays: Mapping[str, Array], n_users: int) -> dict[str, Array]:
-    """Of one rank's arrays what the others do not have."""
-    return {name: array[:n_users] for name, array in arrays.items() if name in (*OF_NODES, *OF_USERS)}
 
 
 def job_parts(job: FitJob, bounds: Sequence[int]) -> Iterator[FitJob]:
