@@ -2,8 +2,9 @@
 
 An embedded MongoDB is filled with random interactions, and `coursegraph train --ranks` reads them, trains without a
 search, judges and publishes: once for each number of ranks.  Memory is the high water mark of each process as the
-kernel tells it, all that it imported included; `first` is that of the process that publishes, `other` the largest of
-the others.  `publish` is the time from the verdict to the end of the run.
+kernel tells it, all that it imported included, before the verdict and, begun anew, from there on; `first` is that of
+the process that publishes, `other` the largest of the others.  `publish` is the time from the verdict to the end of the
+run.
 """
 
 import os
@@ -52,7 +53,7 @@ def main(
         try:
             with MongoClient[dict[str, Any]](uri) as client:
                 fill(client, interactions, users, items)
-                print(f"{'ranks':>5}{'first MiB':>11}{'other MiB':>11}{'run s':>8}{'publish s':>11}{'status':>12}")
+                print(f"{'ranks':>5}{'first MiB':>16}{'other MiB':>16}{'run s':>8}{'publish s':>11}{'status':>12}")
                 for size in sizes or SIZES:
                     environment = {key: value for key, value in os.environ.items() if "COURSEGRAPH_" not in key}
                     environment |= {"MONGODB_URI": uri, "MONGODB_DATABASE": DATABASE}
@@ -60,7 +61,7 @@ def main(
                     environment["COURSEGRAPH_CACHE_DIR"] = folder
                     found = measured(client, size, environment)
                     print(
-                        f"{size:5}{found['first'] / MIB:11.0f}{found['other'] / MIB:11.0f}{found['seconds']:8.1f}"
+                        f"{size:5}{told(found['first']):>16}{told(found['other']):>16}{found['seconds']:8.1f}"
                         f"{found['publish']:11.1f}{found['status']:>12}   load {os.getloadavg()[0]:.1f}",
                         flush=True,
                     )
@@ -102,18 +103,23 @@ def measured(client: MongoClient[dict[str, Any]], size: int, environment: dict[s
     """One run."""
     began, judged = time.monotonic(), None
     command = [sys.executable, "-m", "app", "train", "--ranks", str(size)]
-    first, other = 0, 0
+    first, other = [0, 0], [0, 0]  # before the verdict, and after
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
     try:
         while process.poll() is None:
-            first = max(first, *marks([process.pid]), 0)
+            others: list[int] = []
             with suppress(psutil.Error):
                 others = [child.pid for child in psutil.Process(process.pid).children(recursive=True)]
-                other = max(other, *marks(others), 0)
+            phase = 0 if judged is None else 1
+            first[phase] = max(first[phase], *marks([process.pid]), 0)
+            other[phase] = max(other[phase], *marks(others), 0)
             if judged is None and client[DATABASE]["training_runs"].count_documents(
                 {"open": True, "verdict": {"$type": "string"}}
             ):
                 judged = time.monotonic()
+                for pid in (process.pid, *others):
+                    with suppress(OSError):
+                        Path(f"/proc/{pid}/clear_refs").write_text("5")  # the high water mark begins anew
             time.sleep(POLL_SECONDS)
     finally:
         process.kill()
@@ -127,6 +133,11 @@ def measured(client: MongoClient[dict[str, Any]], size: int, environment: dict[s
         "publish": ended - judged if judged else float("nan"),
         "status": run["status"],
     }
+
+
+def told(peaks: list[int]) -> str:
+    """Of both phases, in MiB."""
+    return " / ".join(f"{peak / MIB:.0f}" for peak in peaks)
 
 
 def marks(processes: list[int]) -> Iterator[int]:
