@@ -21,6 +21,7 @@ from app.telemetry.metrics import Metrics
 logger = logging.getLogger("app.request")
 
 _CLOSED = 499  # the caller went away before there was an answer; nginx's number for it
+_CLOSED_TRANSPORT = "the handler is closed"  # what uvloop says to who writes before it has told that the other is gone
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 
 
@@ -54,7 +55,12 @@ class RequestMiddleware:
                 status = message["status"]
                 took = b"app;dur=%.2f" % ((time.perf_counter() - began) * 1000)
                 message["headers"] = [*message.get("headers", ()), (REQUEST_ID, id_), (b"server-timing", took), NOSNIFF]
-            await send(message)
+            try:
+                await send(message)
+            except RuntimeError as error:
+                if _CLOSED_TRANSPORT not in str(error):
+                    raise
+                raise ClientDisconnect from error
 
         asked = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
         answer = without_body(send_with_id) if asked is not scope else send_with_id

@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import struct
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,12 @@ def address(mongodb_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Itera
         url = httpx.URL(url_told(process))
         assert httpx.get(f"{url}/health/ready", timeout=20).status_code == 200
         yield url.host, url.port or 80
+
+
+@pytest.fixture
+def environment(mongodb_uri: str, tmp_path: Path) -> dict[str, str]:
+    own = {key: value for key, value in os.environ.items() if not key.startswith(("COURSEGRAPH_", "MONGODB_"))}
+    return own | {"MONGODB_URI": mongodb_uri, "MONGODB_DATABASE": "left", "COURSEGRAPH_CACHE_DIR": str(tmp_path)}
 
 
 def _folder(factory: pytest.TempPathFactory) -> str:
@@ -119,3 +126,20 @@ def test_what_is_no_http_gets_a_problem_document(address: tuple[str, int], sent:
         connection.sendall(sent)
         status, problem = answer(connection)
         assert (status, problem["type"]) == (400, "malformed_request")
+
+
+def test_who_asks_much_at_once_and_leaves_is_no_bug(environment: dict[str, str]) -> None:
+    """The connection breaks while an answer is written; whoever does so must not fill the log with errors."""
+    request = b"GET /recommendations/a%20b?n=50 HTTP/1.1\r\nHost: localhost\r\n\r\n"  # not among those answered at once
+    with started(environment, "serve", "--port", "0") as process:
+        url = httpx.URL(url_told(process))
+        assert httpx.get(f"{url}/health/ready", timeout=20).status_code == 200
+        for _ in range(20):
+            with socket.create_connection((url.host, url.port or 80)) as connection:
+                connection.sendall(request * 300)
+                connection.recv(10)
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # reset, not closed
+        assert httpx.get(f"{url}/health/ready", timeout=20).status_code == 200
+        process.terminate()
+        assert process.stderr is not None
+        assert "Traceback" not in process.stderr.read()
