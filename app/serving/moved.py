@@ -106,7 +106,7 @@ def _growth(item_filter: ItemFilter, change: EdgeChange) -> NDArray[np.floating]
         growth = np.zeros(item_filter.n_items, np.float32)
         growth[items] = values
         return growth
-    total: NDArray[np.float64] = np.bincount(items, values, item_filter.n_items).astype(np.float64)
+    total: NDArray[np.float64] = np.bincount(items, values, item_filter.n_items).astype(np.float64, copy=False)
     return total - item_filter.scores(np.array(went, np.intp)) if went else total
 
 
