@@ -31,18 +31,23 @@ class ProgressReporter:
     @contextlib.asynccontextmanager
     async def reporting(self) -> AsyncIterator[None]:
         """Report while the block runs, and once more at its end.  The block's error wins over a lost lease here."""
-        task = asyncio.create_task(self._keep_reporting())
+        over = asyncio.Event()
+        task = asyncio.create_task(self._keep_reporting(over))
         try:
             yield
         finally:
-            task.cancel()
+            over.set()  # a report that is under way is not broken off: the next would tell its losses again
             with contextlib.suppress(asyncio.CancelledError):
                 await task
         await self._report()
 
-    async def _keep_reporting(self) -> None:
+    async def _keep_reporting(self, over: asyncio.Event) -> None:
         while True:
-            await asyncio.sleep(REPORT_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(REPORT_SECONDS):
+                    await over.wait()
+            if over.is_set():
+                return
             with contextlib.suppress(*UNAVAILABLE_ERRORS):  # the next report tells all that this one would have
                 await self._report()
 
