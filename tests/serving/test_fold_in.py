@@ -14,7 +14,7 @@ from app.serving.fold_in import Edges, known_parts, new_parts, trained_edges
 from app.serving.index import ServingIndex
 from app.serving.live import LiveModel
 from app.serving.options import Options
-from tests.support.models import TYPES, Key, light_gcn, light_gcn_contents, make_snapshot
+from tests.support.models import TYPES, Key, light_gcn, light_gcn_contents, make_snapshot, random_filter
 
 USERS, ITEMS = ["u0", "u1", "u2"], ["c0", "c1", "c2", "c3", "c4"]
 START = 100
@@ -48,6 +48,27 @@ def test_the_own_part_is_layer_0(keys: set[Key], n_layers: int, combination: str
     for row in range(len(USERS)):
         parts = known_parts(contents, row, trained_edges(contents, row))
         np.testing.assert_allclose(parts.own, contents.own_weight * layer0[row], atol=1e-5)
+
+
+@given(key_sets, key_sets, layers, combinations, st.booleans())
+def test_the_own_contribution_is_that_of_layer_0(
+    before: set[Key], after: set[Key], n_layers: int, combination: str, filtered: bool
+) -> None:
+    """It is given as what the others leave of the score, which says something of them as it is known without them."""
+    item_filter = random_filter(len(ITEMS)) if filtered else None
+    contents = light_gcn_contents(
+        USERS, ITEMS, before, n_layers=n_layers, combination=combination, item_filter=item_filter
+    )
+    live = live_of(contents)
+    change(live, before, after)
+    layer0 = np.random.default_rng(7).normal(size=(len(USERS) + len(ITEMS), 4))
+    for row, user_id in enumerate(USERS):
+        if live.index.user_row(user_id) is None:
+            continue
+        own = contents.own_weight * layer0[row] @ contents.item_vectors.T
+        for reasons, expected in zip(live.explain(user_id, ITEMS), own, strict=True):
+            assert reasons[-1].course_id is None
+            assert reasons[-1].contribution == pytest.approx(expected, abs=1e-4)
 
 
 @given(key_sets, key_sets, st.integers(0, 1), combinations)
