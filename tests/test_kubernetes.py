@@ -127,5 +127,8 @@ def test_a_secret_that_was_not_filled_in_is_refused(tmp_path: Path, monkeypatch:
     monkeypatch.setattr("app.settings.SECRETS", tmp_path)
     for name, value in DOCUMENTS["Secret", "coursegraph"]["stringData"].items():
         (tmp_path / name).write_text(value)
+    with pytest.raises(SettingError, match="MONGODB_URI"):
+        load_settings()
+    (tmp_path / "mongodb_uri").write_text("mongodb://mongo/")
     with pytest.raises(SettingError, match=re.compile("at least 32", re.IGNORECASE)):
         load_settings()

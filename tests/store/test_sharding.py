@@ -56,7 +56,7 @@ async def hot_paths(db: Database, folder: Path) -> None:
     (folder / "array").write_bytes(bytes(3_000_000))
     files = ModelFiles(db)
     (file_id,) = await files.upload(1, 1, folder)
-    await files.read(file_id)
+    await files.read([file_id])
     await files.delete([file_id])
 
 
