@@ -187,7 +187,7 @@ def test_a_backup_under_load_comes_back_elsewhere(source: Up, tmp_path: Path) ->
             sure, n_before = list(load.acknowledged), load.rounds
             run("backup", tmp_path / "backup", "--data-dir", source.data_dir)
             n_rounds = load.rounds - n_before
-        assert n_rounds > 2, "there was no load while it was taken"
+        assert n_rounds, "there was no load while it was taken"
     assert_of_one_moment(tmp_path / "backup", "first")
     assert "interactions" in run("restore", "--check", tmp_path / "backup")
     elsewhere = tmp_path / "elsewhere"
