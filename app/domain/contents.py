@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -14,7 +14,6 @@ from app.domain.interactions import Snapshot
 from app.domain.item_filter import ItemFilter
 from app.domain.vocabulary import Vocabulary
 
-LARGEST_HALF = 60_000.0  # float16 ends at 65,504
 MAX_TYPES = 32  # interaction types, one bit each
 TABLED_TYPES = 10  # up to so many types the weights of all their combinations are looked up, 4 kB
 
@@ -23,7 +22,7 @@ TABLED_TYPES = 10  # up to so many types the weights of all their combinations a
 class ArtifactContents:
     """A model's vectors, and what was known when it was trained.
 
-    user_vectors: (U, D) float32, or float16: see ``user_vector`` and ``in_half``.  own_weight: as in Embeddings, like
+    user_vectors: (U, D) float32, or float16: see ``user_vector``.  own_weight: as in Embeddings, like
     item_vectors, initial_item, item_messages: (I, D) float32.
     seen: the S known (user, item) pairs, those with weight 0 too, as a CSR: the items of user u are
     ``seen_items[seen_indptr[u]:seen_indptr[u + 1]]``, ascending.  seen_indptr: (U + 1,) int64.  seen_items: (S,) int32.
@@ -134,12 +133,6 @@ class ArtifactContents:
         """(D,) of one user."""
         vector: NDArray[np.float32] = self.user_vectors[row].astype(np.float32, copy=False)
         return vector
-
-    def in_half(self) -> "ArtifactContents":
-        """With the users' vectors in float16; as it is when one is too large for that."""
-        if self.user_vectors.size and not np.abs(self.user_vectors).max() <= LARGEST_HALF:
-            return self
-        return replace(self, user_vectors=self.user_vectors.astype(np.float16))
 
     def edge_rows(self, user: int) -> NDArray[np.int32]:
         """Items that a user had an edge to in training, ascending."""

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from app.domain.contents import LARGEST_HALF
 from app.training.checkpoint import Array, Checkpoint
 from app.training.filters import taken_items
 from app.training.part import Owned, Part
 from app.training.ranks import Ranks
 
+LARGEST_HALF = 60_000.0  # float16 ends at 65,504
 BLOCK_ROWS = 65_536  # in 64 bits at once
 WHAT = "of users"  # in a request: what is asked of them
 
@@ -94,7 +94,7 @@ class Users:
     def to_half(self) -> bool:
         """Make them float16, if none is too large for that; whether they are."""
         values, _ = self._ask("largest", [{}] * self._ranks.size)
-        if not max(value["largest"] for value in values) <= LARGEST_HALF:  # also NaN
+        if not all(value["largest"] <= LARGEST_HALF for value in values):  # also NaN, of any rank
             return False
         self._ask("half", [{}] * self._ranks.size)
         return True
