@@ -31,14 +31,16 @@ class ItemFilter:
 
     def entries(self, rows: NDArray[np.integer]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """Items and values of all entries of these rows, one row after the other."""
-        parts = [slice(self.starts.item(row), self.starts.item(row + 1)) for row in rows.tolist()]
+        parts = [self.row(row) for row in rows.tolist()]
         if not parts:
             return self.items[:0], self.values[:0]
-        if len(parts) == 1:
-            return self.items[parts[0]], self.values[parts[0]]
-        return np.concatenate([self.items[part] for part in parts]), np.concatenate(
-            [self.values[part] for part in parts]
-        )
+        items, values = zip(*parts, strict=True)
+        return np.concatenate(items), np.concatenate(values)
+
+    def row(self, item: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """Items and values of the entries of one row."""
+        part = slice(self.starts.item(item), self.starts.item(item + 1))
+        return self.items[part], self.values[part]
 
     def scores(self, rows: NDArray[np.integer]) -> NDArray[np.float32]:
         """What the items in ``rows`` (S,) add to the score of each item, (I,)."""
@@ -53,7 +55,7 @@ class ItemFilter:
         taken = np.zeros(self.n_items + 1, np.float32)
         taken[rows] = 1.0
         of_taken = taken.take(self.sources.take(targets, axis=0))  # (C, W)
-        scores: NDArray[np.float32] = np.einsum("cw,cw->c", of_taken, self.weights.take(targets, axis=0))
+        scores: NDArray[np.float32] = (of_taken * self.weights.take(targets, axis=0)).sum(axis=1)
         return scores
 
     def column(self, item: int) -> NDArray[np.float32]:

@@ -19,11 +19,12 @@ from app.serving.moved import moved_list
 from app.serving.options import Options, Ranked, RankedList, Reason
 from app.serving.overlay import Overlay, Taken
 from app.serving.shelf import Shelf
-from app.serving.top_lists import TopList, TopLists
+from app.serving.top_lists import LENGTH, TopList, TopLists
 from app.serving.users import UserVector, UserVectors
 
 __all__ = ["LiveModel", "rank_popular"]
 
+FEW = 4  # courses more than are asked for in a list that is made anew, in case that some are not available
 SPARE = 8  # of a kept list looked at in case that some are not available
 Found = tuple[list[int], list[float]]  # rows and their scores, best first
 FEW_OF = 4  # up to a fourth of the courses are scored one by one in less time than all
@@ -268,10 +269,10 @@ class LiveModel:
 
         A list of ten is found in plain Python: each step of numpy would take as long as all of it.
         """
-        shelf, top = self.shelf, self._top_list(user_id, user)
+        shelf, until = self.shelf, options.offset + options.n
         view = shelf.view
         allowed = allowed_rows(view, options, self._completed(options, user_id))
-        until = options.offset + options.n
+        top = self._top_list(user_id, user, until + FEW if allowed is view.eligible else 2 * until + FEW)
         found = _first_eligible(view, top, until) if allowed is view.eligible else None
         if found is None:
             places = allowed.take(top.rows).nonzero()[0][:until]
@@ -318,27 +319,28 @@ class LiveModel:
         del pairs[until:]
         return [row for _, row in pairs], [score for score, _ in pairs]
 
-    def _top_list(self, user_id: str, user: UserVector) -> TopList:
+    def _top_list(self, user_id: str, user: UserVector, least: int) -> TopList:
+        """The user's list; one that is made now has so many courses, if there are and it can be told from another."""
         changed = self.overlay.taken(user_id) if self.overlay.touched(user_id) else None
         top = None if changed is not None or user.row is None else self._lists.published(user.row)
         top = top or self._lists.kept(user_id, changed)
+        if top is not None and (changed is None or top.whole or len(top.rows) >= min(least, LENGTH)):
+            return top
+        top = None if changed is None else self._moved_list(user_id, user, changed, least)
         if top is None:
-            if changed is not None:
-                top = self._moved_list(user_id, user, changed)
-            if top is None:
-                scores = self.scores(user_id, user)[: len(self.index.items)]
-                top = self._lists.best(scores, self.overlay.taken(user_id).rows)
-            self._lists.keep(user_id, changed, top)
+            scores = self.scores(user_id, user)[: len(self.index.items)]
+            top = self._lists.best(scores, self.overlay.taken(user_id).rows)
+        self._lists.keep(user_id, changed, top)
         return top
 
-    def _moved_list(self, user_id: str, user: UserVector, changed: Taken) -> TopList | None:
+    def _moved_list(self, user_id: str, user: UserVector, changed: Taken, least: int) -> TopList | None:
         """Of a user of the model with other edges now, from the list that came with the model."""
         row = None if self.overlay.forgotten(user_id) else self.index.user_row(user_id)
         published = None if row is None else self._lists.published(row)
         if row is None or published is None:
             return None
         vectors = self.index.contents.user_vector(row), user.vector
-        return moved_list(self.index, published, vectors, self.overlay.edge_change(user_id), changed.rows)
+        return moved_list(self.index, published, vectors, self.overlay.edge_change(user_id), changed.rows, least=least)
 
 
 def _best_are_enough(options: Options) -> bool:

@@ -10,7 +10,6 @@ no other needs to be looked at.
 """
 
 import math
-from collections.abc import Container
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +19,6 @@ from app.serving.fold_in import EdgeChange
 from app.serving.index import ServingIndex
 from app.serving.top_lists import LENGTH, TopList
 
-LEAST = 20  # items of the new list: the usual ten, and some that may have become unavailable
 FORTH = 8  # listed items that may have fallen behind, when it is guessed how many must be looked at
 ROUNDING = 1e-5  # of a score of 32 bits, relative to the largest that there can be
 
@@ -31,14 +29,19 @@ def moved_list(
     vectors: tuple[NDArray[np.float32], NDArray[np.float32]],
     change: EdgeChange,
     taken: NDArray[np.int32],
+    *,
+    least: int,
 ) -> TopList | None:
-    """The list, at least LEAST items if there are so many; None when it cannot be told from the published one.
+    """The list, at least ``least`` items if there are so many; None when it cannot be told from the published one.
 
-    vectors: the trained and the present one, (D,) each.  taken: (S,) rows to leave out.
+    vectors: the trained and the present one, (D,) each.  taken: (S,) rows to leave out.  The fewer are wanted, the
+    sooner all others are known to score less.
     """
+    if not published.whole and least > LENGTH:
+        return None
     now, step = vectors[1], vectors[1] - vectors[0]
     shift = math.sqrt(step.dot(step)) * index.longest_item
-    length = _needed(published, shift)
+    length = _needed(published, shift, least)
     if length is None:
         return None
     growth = None
@@ -51,7 +54,6 @@ def moved_list(
     else:
         scores = published.scores + vectors_of.take(rows, axis=0).dot(step) + growth.take(rows)
     left_out, listed = set(taken.tolist()), set(rows.tolist())
-    enough = LEAST + 1 + len(left_out & listed)
     others = [row for row in change.rows.tolist() if row not in left_out and row not in listed]  # given up
     bound = -math.inf
     if not published.whole:
@@ -59,31 +61,35 @@ def moved_list(
         largest = math.sqrt(now.dot(now)) * index.longest_item + max(abs(scores.item(0)), abs(scores.item(-1)))
         last += ROUNDING * largest
         bound = last + shift
-        if growth is not None and len(scores) >= enough:
+        if growth is not None:
+            enough = least + 1 + len(left_out & listed)
+            if len(scores) < enough:
+                return None
             bound = max(bound, np.partition(scores, -enough).item(-enough))
-            grown = _grown(growth, bound - last - shift, left_out | listed | set(others))
-            others += grown[vectors_of.take(grown, axis=0).dot(step) + growth.take(grown) > bound - last].tolist()
-        elif growth is not None:
-            return None
+            grown = [row for row in (growth > bound - last - shift).nonzero()[0].tolist() if row not in listed]
+            grown = [row for row in grown if row not in left_out and row not in others]
+            if grown:
+                rise = vectors_of.take(grown, axis=0).dot(step) + growth.take(grown)
+                others += [row for row, by in zip(grown, rise.tolist(), strict=True) if by > bound - last]
     if others:
         more: NDArray[np.integer] = np.array(others, rows.dtype)
         rows, scores = np.concatenate([rows, more]), np.concatenate([scores, _scores(index, more, now, change)])
-    return _best(rows, scores, left_out, bound, whole=published.whole)
+    return _best(rows, scores, left_out, bound, least=least, whole=published.whole)
 
 
-def _needed(published: TopList, shift: float) -> int | None:
+def _needed(published: TopList, shift: float, least: int) -> int | None:
     """How many of the listed items are probably enough, None when even all of them are not.
 
-    Most scores change by little, so the LEAST best of the new list score about as much as those of the old one; it
+    Most scores change by little, so the best of the new list score about as much as those of the old one; it
     takes as many as until the bound of all others is below that.  A wrong guess costs time, nothing else.
     """
-    if published.whole or len(published.rows) <= LEAST + 2 * FORTH:
+    if published.whole or len(published.scores) <= least + 2 * FORTH:
         return len(published.rows)
-    reached = published.scores.item(LEAST + FORTH) - shift
+    reached = published.scores.item(least + FORTH) - shift
     needed = int(np.count_nonzero(published.scores >= reached)) + 1
     if needed > len(published.scores):  # of the others the scores are not known, only that of the last
         return None if published.last > reached else len(published.rows)
-    return max(needed, LEAST + 2 * FORTH)
+    return max(needed, least + 2 * FORTH)
 
 
 def _scores(
@@ -96,23 +102,17 @@ def _scores(
     return scores
 
 
-def _growth(item_filter: ItemFilter, change: EdgeChange) -> NDArray[np.floating]:
+def _growth(item_filter: ItemFilter, change: EdgeChange) -> NDArray[np.float32]:
     """What edges that came and went add to each item, (I,)."""
-    pairs = [*zip(change.rows.tolist(), *(change.weights > 0).tolist(), strict=True)]
-    came = [row for row, was, is_ in pairs if is_ and not was]
-    went = [row for row, was, is_ in pairs if was and not is_]
-    items, values = item_filter.entries(np.array(came, np.intp))
-    if len(came) == 1 and not went:
-        growth = np.zeros(item_filter.n_items, np.float32)
-        growth[items] = values
-        return growth
-    total: NDArray[np.float64] = np.bincount(items, values, item_filter.n_items).astype(np.float64, copy=False)
-    return total - item_filter.scores(np.array(went, np.intp)) if went else total
-
-
-def _grown(growth: NDArray[np.floating], least: float, known: Container[int]) -> NDArray[np.intp]:
-    """Items that grew by more than this, but for those that are known already."""
-    return np.array([item for item in (growth > least).nonzero()[0].tolist() if item not in known], np.intp)
+    growth = np.zeros(item_filter.n_items, np.float32)
+    for place in change.moved:
+        items, values = item_filter.row(change.rows.item(place))
+        was, is_ = change.before.item(place) > 0, change.now.item(place) > 0
+        if is_ and not was:
+            growth[items] += values
+        elif was and not is_:
+            growth[items] -= values
+    return growth
 
 
 def _best(
@@ -121,12 +121,13 @@ def _best(
     left_out: set[int],
     bound: float,
     *,
+    least: int,
     whole: bool,
 ) -> TopList | None:
     """The list of those that score more than ``bound``, which all others do not."""
     order = (-scores).argsort(kind="stable")
     sorted_scores = scores.take(order)
-    if np.count_nonzero(sorted_scores[1:] == sorted_scores[:-1]):  # ties by row
+    if (sorted_scores[1:] == sorted_scores[:-1]).any():  # ties by row
         order = np.lexsort((rows, -scores))
     rows, scores = rows.take(order), sorted_scores
     listed = rows.tolist()
@@ -136,7 +137,7 @@ def _best(
     if whole:
         return TopList(rows, scores, whole=True)
     certain = min(int(np.count_nonzero(scores > bound)), LENGTH)
-    if certain < LEAST:
+    if certain < least:
         return None
     rows, scores = rows[:certain], scores[:certain]
     if len(order) > 2 * certain:

@@ -25,8 +25,10 @@ changes = st.lists(
 
 
 def keys_of(seed: int) -> set[Key]:
-    rng = np.random.default_rng(seed)
-    return {(user, ITEMS[item], "enroll") for user in USERS for item in rng.choice(len(ITEMS), 12, replace=False)}
+    """Twelve courses of each user, two more without a weight."""
+    rng, types = np.random.default_rng(seed), ["enroll"] * 12 + ["drop"] * 2
+    drawn = [(user, rng.choice(len(ITEMS), len(types), replace=False)) for user in USERS]
+    return {(user, ITEMS[item], type_) for user, items in drawn for item, type_ in zip(items, types, strict=True)}
 
 
 def make_live(seed: int, *, filtered: bool, length: int) -> LiveModel:
@@ -43,8 +45,9 @@ def test_lists_are_those_of_all_scores(
     seed: int, filtered: bool, told: list[tuple[str, str, bool]], length: int
 ) -> None:
     live, anew = (make_live(seed, filtered=filtered, length=each) for each in (length, 0))
-    seen = sorted(course for user, course, _ in keys_of(seed) if user == "u0")
-    changes = [InteractionChanged(START + 1, "u0", seen[0], "enroll", removed=True)] if seed % 2 else []
+    seen = sorted((course, type_) for user, course, type_ in keys_of(seed) if user == "u0")
+    gone = [seen[0], *(pair for pair in seen if pair[1] == "drop")] if seed % 2 else []
+    changes = [InteractionChanged(START + 1, "u0", *pair, removed=True) for pair in gone]
     changes += [InteractionChanged(START + 1, "u0", *change) for change in told]
     for model in (live, anew):
         model.apply(ChangeBatch(tuple(changes), START + 2))
@@ -76,8 +79,8 @@ def test_one_more_course_seldom_needs_all_scores() -> None:
         assert published is not None
         assert user is not None
         vectors = live.index.contents.user_vectors[0], user.vector
-        found += moved_list(live.index, published, vectors, change, taken.rows) is not None
+        found += moved_list(live.index, published, vectors, change, taken.rows, least=20) is not None
         # Far from where the list was made it says nothing.
         far = user.vector + 100
-        assert moved_list(live.index, published, (vectors[0], far), change, taken.rows) is None
+        assert moved_list(live.index, published, (vectors[0], far), change, taken.rows, least=20) is None
     assert found >= 15
