@@ -46,7 +46,7 @@ def moved_list(
         return None
     growth = None
     if index.item_filter is not None:
-        growth = _growth(index.item_filter, change)  # (I,)
+        growth, grown = _growth(index.item_filter, change)
         length = max(length, len(published.scores))  # the lower the bound is, the fewer others can have come above it
     rows, vectors_of = published.rows[:length], index.item_vectors
     if growth is None or published.whole or length > len(published.scores):
@@ -66,11 +66,11 @@ def moved_list(
             if len(scores) < enough:
                 return None
             bound = max(bound, np.partition(scores, -enough).item(-enough))
-            grown = [row for row in (growth > bound - last - shift).nonzero()[0].tolist() if row not in listed]
-            grown = [row for row in grown if row not in left_out and row not in others]
-            if grown:
-                rise = vectors_of.take(grown, axis=0).dot(step) + growth.take(grown)
-                others += [row for row, by in zip(grown, rise.tolist(), strict=True) if by > bound - last]
+            risen = {row for part in grown for row in part[growth.take(part) > bound - last - shift].tolist()}
+            candidates = [*risen.difference(listed, left_out, others)]
+            if candidates:
+                rise = vectors_of.take(candidates, axis=0).dot(step) + growth.take(candidates)
+                others += [row for row, by in zip(candidates, rise.tolist(), strict=True) if by > bound - last]
     if others:
         more: NDArray[np.integer] = np.array(others, rows.dtype)
         rows, scores = np.concatenate([rows, more]), np.concatenate([scores, _scores(index, more, now, change)])
@@ -102,17 +102,17 @@ def _scores(
     return scores
 
 
-def _growth(item_filter: ItemFilter, change: EdgeChange) -> NDArray[np.float32]:
-    """What edges that came and went add to each item, (I,)."""
-    growth = np.zeros(item_filter.n_items, np.float32)
+def _growth(item_filter: ItemFilter, change: EdgeChange) -> tuple[NDArray[np.float32], list[NDArray[np.int32]]]:
+    """What edges that came and went add to each item, (I,), and the items to which they do, in parts."""
+    growth, parts = np.zeros(item_filter.n_items, np.float32), []
     for place in change.moved:
         items, values = item_filter.row(change.rows.item(place))
         was, is_ = change.before.item(place) > 0, change.now.item(place) > 0
-        if is_ and not was:
-            growth[items] += values
-        elif was and not is_:
-            growth[items] -= values
-    return growth
+        if is_ == was:
+            continue
+        growth[items] += values if is_ else -values
+        parts.append(items)
+    return growth, parts
 
 
 def _best(
@@ -124,22 +124,13 @@ def _best(
     least: int,
     whole: bool,
 ) -> TopList | None:
-    """The list of those that score more than ``bound``, which all others do not."""
-    order = (-scores).argsort(kind="stable")
-    sorted_scores = scores.take(order)
-    if (sorted_scores[1:] == sorted_scores[:-1]).any():  # ties by row
-        order = np.lexsort((rows, -scores))
-    rows, scores = rows.take(order), sorted_scores
-    listed = rows.tolist()
-    if not left_out.isdisjoint(listed):
-        kept = [place for place, row in enumerate(listed) if row not in left_out]
-        rows, scores = rows.take(kept), scores.take(kept)
-    if whole:
-        return TopList(rows, scores, whole=True)
-    certain = min(int(np.count_nonzero(scores > bound)), LENGTH)
-    if certain < least:
-        return None
-    rows, scores = rows[:certain], scores[:certain]
-    if len(order) > 2 * certain:
-        rows, scores = rows.copy(), scores.copy()  # not views, which keep the whole
-    return TopList(rows, scores, whole=False)
+    """The list of those that score more than ``bound``, which all others do not; of equal ones the lower row first."""
+    places = (scores > bound).nonzero()[0]
+    pairs = zip((-scores.take(places)).tolist(), rows.take(places).tolist(), strict=True)
+    kept = sorted(pair for pair in pairs if pair[1] not in left_out)
+    if not whole:
+        if len(kept) < least:
+            return None
+        del kept[LENGTH:]
+    best: NDArray[np.int32] | NDArray[np.uint16] = np.array([row for _, row in kept], rows.dtype)
+    return TopList(best, np.array([-negative for negative, _ in kept], np.float32), whole)
