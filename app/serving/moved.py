@@ -126,11 +126,12 @@ def _best(
 ) -> TopList | None:
     """The list of those that score more than ``bound``, which all others do not; of equal ones the lower row first."""
     places = (scores > bound).nonzero()[0]
-    pairs = zip((-scores.take(places)).tolist(), rows.take(places).tolist(), strict=True)
-    kept = sorted(pair for pair in pairs if pair[1] not in left_out)
+    negative = (-scores.take(places)).tolist()
+    triples = zip(negative, rows.take(places).tolist(), places.tolist(), strict=True)
+    kept = [place for _, row, place in sorted(triples) if row not in left_out]
     if not whole:
         if len(kept) < least:
             return None
         del kept[LENGTH:]
-    best: NDArray[np.int32] | NDArray[np.uint16] = np.array([row for _, row in kept], rows.dtype)
-    return TopList(best, np.array([-negative for negative, _ in kept], np.float32), whole)
+    order = np.array(kept, np.intp)
+    return TopList(rows.take(order), scores.take(order), whole)

@@ -84,3 +84,12 @@ def test_one_more_course_seldom_needs_all_scores() -> None:
         far = user.vector + 100
         assert moved_list(live.index, published, (vectors[0], far), change, taken.rows, least=20) is None
     assert found >= 15
+
+
+def test_who_takes_the_rest_gets_an_empty_list() -> None:
+    few = [f"c{number}" for number in range(4)]
+    contents = with_top_lists(light_gcn_contents(["u0"], few, {("u0", "c0", "enroll"), ("u0", "c1", "enroll")}), 8)
+    live = LiveModel(ServingIndex("m-000001", contents), Catalogue([(course, CourseFacts()) for course in few], START))
+    rest = tuple(InteractionChanged(START + 1, "u0", course, "enroll", removed=False) for course in few[2:])
+    live.apply(ChangeBatch(rest, START + 2))
+    assert live.recommend("u0", Options()).items == []
