@@ -220,8 +220,9 @@ async def test_children_get_environment_sockets_and_an_empty_input(tmp_path: Pat
 # --- the parent as a process of its own
 
 PARENT = """
-import asyncio, sys
+import asyncio, signal, sys
 from pathlib import Path
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup before the tests would have it ignored
 sys.path.insert(0, sys.argv[2])
 from app.cli.supervisor import Supervisor
 from tests.cli.test_supervisor import Notes, stubborn
@@ -240,10 +241,12 @@ def parent(notes: Notes, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
     root = Path(__file__).parents[2]
     command = [sys.executable, "-c", PARENT, str(notes.path), str(root), *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert "ready" in process.stdout.readline()
-        yield process
-        process.kill()
+        try:
+            assert process.stdout is not None
+            assert "ready" in process.stdout.readline()
+            yield process
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
