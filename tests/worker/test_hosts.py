@@ -134,8 +134,7 @@ async def ended(client: httpx.AsyncClient) -> str:
 
 
 async def test_packets_that_vanish_hang_no_call_and_all_heals(world: World, client: httpx.AsyncClient) -> None:
-    rows = [{"user_id": f"u{number % 40}", "course_id": f"c{number % 13}"} for number in range(200)]
-    assert (await client.post("/interactions", json=rows)).status_code == 200
+    await some_learners(client)
     calls: list[tuple[str, str, dict[str, Any]]] = [
         ("POST", "/interactions", {"json": ROW}),
         ("GET", "/users", {}),
@@ -169,6 +168,7 @@ async def test_packets_that_vanish_hang_no_call_and_all_heals(world: World, clie
 
 @slow
 async def test_a_worker_whose_packets_vanish_works_again_by_itself(world: World, client: httpx.AsyncClient) -> None:
+    await some_learners(client)
     await ended(client)
     world.hosts.pull("worker", "db")
     try:
@@ -182,6 +182,7 @@ async def test_a_worker_whose_packets_vanish_works_again_by_itself(world: World,
 @slow
 @pytest.mark.skipif(LIBFAKETIME is None, reason="needs libfaketime")
 async def test_a_jump_of_the_databases_clock_loses_nothing(world: World, client: httpx.AsyncClient) -> None:
+    await some_learners(client)
     await ended(client)
     with MongoClient[dict[str, Any]](world.hosts.address("db", OUTSIDE), PORT, directConnection=True) as admin:
         for offset in (5000, -5000, 0):
@@ -201,6 +202,12 @@ async def test_a_jump_of_the_databases_clock_loses_nothing(world: World, client:
             assert course not in {item["course_id"] for item in listed}
             assert await ended(client) in {"succeeded", "rejected"}
     await eventually(lambda: status(client, "/health/ready", 200), 30)
+
+
+async def some_learners(client: httpx.AsyncClient) -> None:
+    """Enough to train with, whichever tests ran before."""
+    rows = [{"user_id": f"u{number % 40}", "course_id": f"c{number % 13}"} for number in range(200)]
+    assert (await client.post("/interactions", json=rows)).status_code == 200
 
 
 async def taken(client: httpx.AsyncClient, user_id: str, course_id: str) -> bool:
