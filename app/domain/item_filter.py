@@ -29,14 +29,6 @@ class ItemFilter:
         """I."""
         return len(self.starts) - 1
 
-    def entries(self, rows: NDArray[np.integer]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """Items and values of all entries of these rows, one row after the other."""
-        parts = [self.row(row) for row in rows.tolist()]
-        if not parts:
-            return self.items[:0], self.values[:0]
-        items, values = zip(*parts, strict=True)
-        return np.concatenate(items), np.concatenate(values)
-
     def row(self, item: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """Items and values of the entries of one row."""
         part = slice(self.starts.item(item), self.starts.item(item + 1))
@@ -44,7 +36,9 @@ class ItemFilter:
 
     def scores(self, rows: NDArray[np.integer]) -> NDArray[np.float32]:
         """What the items in ``rows`` (S,) add to the score of each item, (I,)."""
-        items, values = self.entries(rows)
+        if not len(rows):
+            return np.zeros(self.n_items, np.float32)
+        items, values = map(np.concatenate, zip(*map(self.row, rows.tolist()), strict=True))
         return np.bincount(items, values, self.n_items).astype(np.float32)
 
     def scores_of(self, rows: NDArray[np.integer], targets: NDArray[np.integer]) -> NDArray[np.float32]:
@@ -55,7 +49,7 @@ class ItemFilter:
         taken = np.zeros(self.n_items + 1, np.float32)
         taken[rows] = 1.0
         of_taken = taken.take(self.sources.take(targets, axis=0))  # (C, W)
-        scores: NDArray[np.float32] = (of_taken * self.weights.take(targets, axis=0)).sum(axis=1)
+        scores: NDArray[np.float32] = np.einsum("cw,cw->c", of_taken, self.weights.take(targets, axis=0))
         return scores
 
     def column(self, item: int) -> NDArray[np.float32]:

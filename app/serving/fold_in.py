@@ -12,7 +12,6 @@ a sum over the interactions.
 An item filter F of the model (see ItemFilter) adds sum_j F_ji over the same edges, whatever their weights.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -34,12 +33,10 @@ class EdgeChange(NamedTuple):
     """Edges of a user of the model in training and now.
 
     rows: (S,) items of either, ascending.  weights: (2, S) float64, before and now, 0 where there is no edge.
-    moved: where in them the two differ.
     """
 
     rows: NDArray[np.int32]
     weights: NDArray[np.float64]
-    moved: Sequence[int]
 
     @property
     def before(self) -> NDArray[np.float64]:

@@ -24,7 +24,7 @@ from app.serving.users import UserVector, UserVectors
 
 __all__ = ["LiveModel", "rank_popular"]
 
-FEW = 4  # courses more than are asked for in a list that is made anew, in case that some are not available
+FEW = 4  # courses more than are asked for, or than twice as many with filters, in a list that is made anew
 SPARE = 8  # of a kept list looked at in case that some are not available
 Found = tuple[list[int], list[float]]  # rows and their scores, best first
 FEW_OF = 4  # up to a fourth of the courses are scored one by one in less time than all

@@ -105,12 +105,10 @@ def _scores(
 def _growth(item_filter: ItemFilter, change: EdgeChange) -> tuple[NDArray[np.float32], list[NDArray[np.int32]]]:
     """What edges that came and went add to each item, (I,), and the items to which they do, in parts."""
     growth, parts = np.zeros(item_filter.n_items, np.float32), []
-    for place in change.moved:
+    is_edge = change.weights > 0  # (2, S)
+    for place in (is_edge[0] != is_edge[1]).nonzero()[0].tolist():
         items, values = item_filter.row(change.rows.item(place))
-        was, is_ = change.before.item(place) > 0, change.now.item(place) > 0
-        if is_ == was:
-            continue
-        growth[items] += values if is_ else -values
+        growth[items] += values if is_edge.item(1, place) else -values
         parts.append(items)
     return growth, parts
 

@@ -294,10 +294,9 @@ class Overlay:
                 now.insert(place, weight)
             if not types:
                 gone.append(row)
-        moved = [place for place, (was, is_) in enumerate(zip(before, now, strict=True)) if was != is_]
         touched = np.array(rows, np.int32)
         taken = touched[~np.isin(touched, gone)] if gone else touched
-        change = EdgeChange(touched, np.array([before, now], np.float64), moved)
+        change = EdgeChange(touched, np.array([before, now], np.float64))
         return _Compared(change, Taken(taken, frozenset(others) if others else NOTHING))
 
     def _pair_weight(self, types: int, aged: tuple[int, float] | None = None) -> float:
