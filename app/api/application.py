@@ -14,6 +14,7 @@ from app.api.dependencies import Services
 from app.api.exception_handlers import add_exception_handlers
 from app.api.front import Application
 from app.api.gate import Gate
+from app.api.heads import DATA_AGE
 from app.api.live import Live, running
 from app.api.middleware import RequestMiddleware
 from app.api.openapi import TAGS, complete_openapi
@@ -107,7 +108,7 @@ def create_application(settings: Settings, *, local: bool = False) -> FastAPI:
                 "If-None-Match",
                 "Idempotency-Key",
             ],
-            expose_headers=["ETag", "Location", "Retry-After", "X-Request-ID", "Idempotency-Replayed"],
+            expose_headers=["ETag", "Location", "Retry-After", "X-Request-ID", "Idempotency-Replayed", DATA_AGE],
         )
     app.state.at_once = AtOnce(FIRST, metrics)
     app.add_middleware(RequestMiddleware, metrics=metrics, at_once=app.state.at_once)

@@ -16,7 +16,7 @@ from app.api.access import scope_of
 from app.api.answers import list_reply
 from app.api.compression import LEAST_BYTES, packed
 from app.api.gate import ADMITTED, GIVEN, Gate
-from app.api.heads import NOSNIFF, REQUEST_ID, new_request_id, read_headers
+from app.api.heads import NOSNIFF, REQUEST_ID, data_age, new_request_id, read_headers
 from app.api.lists import query_reader, read_id, to_options
 from app.api.recommender import Answer
 from app.schemas.recommendations import QueryOptions
@@ -83,6 +83,7 @@ class AtOnce:
         status, headers, body = list_reply(user_id, answer, options.percent_over, known=given.if_none_match)
         if given.packs and len(body) >= LEAST_BYTES:
             headers, body = packed(headers, body)
+        headers += data_age(services.live.lag_seconds())
         id_ = given.id or new_request_id()
         took = perf_counter() - began
         headers += ((REQUEST_ID, id_), (b"server-timing", b"app;dur=%.2f" % (took * 1000)), NOSNIFF)

@@ -9,6 +9,8 @@ from starlette.types import Message, Send
 from app.api.compression import accepts_gzip
 
 REQUEST_ID = b"x-request-id"
+DATA_AGE = "X-Data-Age"
+PROMISED_SECONDS = 1.0  # within which every process knows what another stored
 NOSNIFF = b"x-content-type-options", b"nosniff"  # what somebody stored is never run, whatever it looks like
 _ACCEPTABLE = re.compile(rb"[!-~]{1,128}")  # printable ASCII, so that it can stand in a header and a log line
 
@@ -41,6 +43,13 @@ def read_headers(headers: Iterable[tuple[bytes, bytes]]) -> Given:
         elif name == b"origin":
             given.origin = True
     return given
+
+
+def data_age(lag_seconds: float) -> list[tuple[bytes, bytes]]:
+    """What is said of a list by a process that has not heard of others for longer than is promised; else nothing."""
+    if lag_seconds <= PROMISED_SECONDS:
+        return []
+    return [(DATA_AGE.lower().encode(), b"%.1f" % (lag_seconds + 0.05))]  # never less than it is
 
 
 def new_request_id() -> bytes:

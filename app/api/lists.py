@@ -14,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.types import Receive, Scope, Send
 
+from app.api.heads import data_age
 from app.api.routing import Route, refuse_unknown, with_parsed_body
 from app.schemas.fields import Id
 from app.schemas.recommendations import PopularOptions, RecommendationOptions
@@ -58,7 +59,9 @@ class ListRoute(Route):
 
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer without what FastAPI puts round every endpoint for dependencies, of which there are none here."""
+        age = data_age(scope["state"]["services"].live.lag_seconds())  # not less while the answer is being made
         response = await self._answer(Request(scope, receive))
+        response.raw_headers += age
         await response(scope, receive, send)
 
 

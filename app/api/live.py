@@ -137,12 +137,11 @@ class Live:
             if (model_id := await self._models.current()) is not None:
                 await self._begin_swap(current, model_id)
                 await self._tried.wait()  # rather than to answer meanwhile as if there were no model
-            self._current = current
+            async with contextlib.aclosing(follow(self._db, position, kinds=KINDS)) as batches:
+                async for batch in batches:
+                    await self._take(batch, current)
         finally:
             self._beginning = None
-        async with contextlib.aclosing(follow(self._db, position, kinds=KINDS)) as batches:
-            async for batch in batches:
-                await self._take(batch, current)
 
     async def _take(self, batch: ChangeBatch, current: CurrentIndex) -> None:
         if not batch.connected:
@@ -151,9 +150,13 @@ class Live:
         self.profiles.note(batch)
         self.records.note(batch)
         current.apply(batch)
-        behind = 0.0 if batch.caught_up else max(0.0, time.time() - (batch.position >> 32))
-        self._heard = time.monotonic() - behind
-        if self._problem is not None:
+        if batch.as_of is not None:
+            self._heard = batch.as_of
+            if self._current is not current:  # not before it is in step: others have written since it was read
+                self._current, self._beginning = current, None
+        elif self._current is current:
+            self._heard = time.monotonic() - max(0.0, time.time() - (batch.position >> 32))
+        if self._problem is not None and self._current is current:
             log.info("in step with the database again" if self.ready.is_set() else "in step with the database")
             self._problem = None
             self.ready.set()

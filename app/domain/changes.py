@@ -60,13 +60,14 @@ class ChangeBatch:
 
     position: all changes up to this cluster time have been told, in this batch or before.
     connected: False while the database cannot be reached; the position stands still until it is back.
-    caught_up: the stream had nothing more to tell a moment ago; otherwise it is behind by the age of ``position``.
+    as_of: all that happened before this moment (monotonic seconds of this process) has been told; None: there is more
+        to tell, so it is behind by the age of ``position``.
     """
 
     changes: tuple[Change, ...]
     position: int
     connected: bool = True
-    caught_up: bool = False
+    as_of: float | None = None
 
     def __iter__(self) -> Iterator[Change]:
         return iter(self.changes)

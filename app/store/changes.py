@@ -6,6 +6,7 @@ must be reached through a single router.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -68,13 +69,13 @@ async def follow(
                 checked = True
             async with _open(db, pipeline, place) as cursor:
                 while True:
-                    polled, token = await cursor.poll()
+                    polled, token, as_of = await cursor.poll()
                     events = [event for event in polled if from_timestamp(event["clusterTime"]) > since]
                     changes = await _read(db, events)
                     place = {"resumeAfter": token}
                     pause = RETRY_SECONDS[0]
                     position = max(position, _position(events, token))
-                    yield ChangeBatch(changes, position, caught_up=len(polled) < BATCH_EVENTS)
+                    yield ChangeBatch(changes, position, as_of=as_of if len(polled) < BATCH_EVENTS else None)
         except PyMongoError as error:
             if not _passes(error):
                 raise
@@ -113,11 +114,18 @@ class _Cursor:
         self._session = session
         self._id = cursor_id
 
-    async def poll(self) -> tuple[list[Document], Document]:
-        """Events as soon as there are any, none after IDLE_MS, and the token to resume after them."""
+    async def poll(self) -> tuple[list[Document], Document, float]:
+        """Events as soon as there are any, none after IDLE_MS; the token to resume after them; since when it is so.
+
+        A process that is stopped meanwhile finds an old answer when it goes on, so the time is not that of reading it:
+        events may have been sent at once, and that there are none is known at the end of the wait.
+        """
+        asked = time.monotonic()
         command = {"getMore": self._id, "collection": "$cmd.aggregate", "batchSize": BATCH_EVENTS, "maxTimeMS": IDLE_MS}
         reply = (await self._db.command(command, session=self._session))["cursor"]
-        return reply["nextBatch"], reply["postBatchResumeToken"]
+        events = reply["nextBatch"]
+        as_of = asked if events else min(time.monotonic(), asked + IDLE_MS / 1000)
+        return events, reply["postBatchResumeToken"], as_of
 
     async def close(self) -> None:
         """Spare the server a cursor that nobody asks any more."""

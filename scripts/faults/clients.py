@@ -10,7 +10,9 @@ from typing import Any
 import httpx
 import orjson
 
-PROMISED_SECONDS = 1.0  # after which no process lists what was taken
+from app.api.heads import DATA_AGE, PROMISED_SECONDS
+
+SLACK_SECONDS = 0.5  # for what is on its way to a process when its answer says how old it is
 PAUSE_SECONDS = 0.02
 COURSES = 400
 Key = tuple[str, str, str]
@@ -30,6 +32,7 @@ class Ledger:
     slowest: dict[str, float] = field(default_factory=dict)  # seconds, by status
     faults: list[str] = field(default_factory=list)  # what must not have happened
     reads: int = 0
+    aged: int = 0  # of these that said how old they were
 
     def answered(self, call: str, status: int | str, seconds: float, text: str = "") -> None:
         """Count an answer; a server error other than 503 is a fault."""
@@ -135,7 +138,7 @@ class Writer(Caller):
 
 
 class Reader(Caller):
-    """Asks for lists, and looks for what was taken more than a moment ago."""
+    """Asks for lists, and looks for what was taken before the moment of which the list says that it is."""
 
     def once(self) -> None:
         """One list."""
@@ -147,14 +150,19 @@ class Reader(Caller):
         with self.ledger.lock:
             now = time.monotonic()
             before = self.ledger.taken.get(user, {})
-            taken = {course: now - at for course, at in before.items() if now - at > PROMISED_SECONDS}
+            ages = {course: now - at for course, at in before.items()}
         answer = self.call("recommend", "GET", f"/recommendations/{user}", params={"n": 100})
         if answer is None or answer.status_code != 200:
             return
-        self.ledger.reads += 1
+        own_age = answer.headers.get(DATA_AGE)
+        limit = PROMISED_SECONDS if own_age is None else float(own_age) + SLACK_SECONDS
         listed = {item["course_id"] for item in answer.json()["items"]}
-        if listed & taken.keys() and self.ledger.taken.get(user) is before:  # not erased meanwhile
-            ages = sorted(round(taken[course], 1) for course in listed & taken.keys())
-            at = time.strftime("%H:%M:%S")
-            with self.ledger.lock:
-                self.ledger.faults.append(f"{at} {user} was recommended what they took {ages} s before")
+        late = sorted(round(age, 1) for course, age in ages.items() if age > limit and course in listed)
+        with self.ledger.lock:
+            self.ledger.reads += 1
+            self.ledger.aged += own_age is not None
+            if late and self.ledger.taken.get(user) is before:  # not erased meanwhile
+                at, said = time.strftime("%H:%M:%S"), "nothing" if own_age is None else f"{own_age} s"
+                self.ledger.faults.append(
+                    f"{at} {user} was recommended what they took {late} s before; of its age the list said {said}"
+                )

@@ -10,10 +10,13 @@ from typing import Any
 import httpx
 import pytest
 
+from app.api import live
 from app.api.application import create_application
 from app.domain.api_keys import KeyScope
+from app.domain.changes import ChangeBatch
 from app.settings import Settings
 from app.store.api_keys import KeyStore
+from app.store.changes import follow
 from app.store.client import Database, open_database
 from app.store.embedded import EmbeddedMongod
 from tests.support.published import publish_model, served
@@ -198,6 +201,16 @@ async def test_an_outage_is_503_for_what_needs_the_database_and_nothing_for_reco
                 assert (answer.status_code, answer.json()["type"]) == (503, "unavailable"), path
                 assert int(answer.headers["retry-after"]) > 0
             assert await ids(client, "ann") == {"y", "z"}
+
+            async def says_how_old() -> bool:
+                return "x-data-age" in (await client.get("/recommendations/ann")).headers
+
+            await until(says_how_old)
+            for path in ("/recommendations/ann", "/recommendations/ann?include_course=true", "/popular"):
+                answer = await client.get(path)
+                assert answer.status_code == 503 or float(answer.headers["x-data-age"]) > 1
+            batch = await client.post("/recommendations/batch", json={"user_ids": ["ann"]})
+            assert float(batch.headers["x-data-age"]) > 1
             assert (await client.get("/popular")).status_code == 200
             assert (await client.get("/popular", headers={"X-API-Key": "other"})).status_code == 401
             status, body = await checks(client)
@@ -210,8 +223,50 @@ async def test_an_outage_is_503_for_what_needs_the_database_and_nothing_for_reco
             return (await checks(client))[0] == 200
 
         await until(ready)
+        assert "x-data-age" not in (await client.get("/recommendations/ann")).headers
         assert (await client.post("/interactions", json={"user_id": "ann", "course_id": "y"})).status_code == 200
         assert await ids(client, "ann") == {"z"}
+
+
+async def test_a_process_that_starts_answers_when_it_has_heard_what_others_wrote_meanwhile(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was read at the start is old by the time at which the stream of changes begins."""
+    begun, let_begin = asyncio.Event(), asyncio.Event()
+
+    async def late(*args: Any, **options: Any) -> AsyncIterator[ChangeBatch]:
+        if options["kinds"] is live.KINDS:
+            begun.set()
+            while not let_begin.is_set():
+                yield ChangeBatch((), args[1], connected=False)
+                await asyncio.sleep(0.01)
+        async for batch in follow(*args, **options):
+            yield batch
+
+    other_settings = settings.model_copy(update={"cache_dir": tmp_path / "other"})
+    async with api(settings) as client:
+        await client.post("/interactions", json=ROWS)
+        async with open_database(
+            str(settings.mongodb_uri), settings.mongodb_database, timeout_seconds=5, app_name="tests"
+        ) as db:
+            await served(client, await publish_model(db, str(settings.mongodb_uri), tmp_path / "published"))
+        monkeypatch.setattr("app.api.live.follow", late)
+        app = create_application(other_settings, local=True)
+        async with app.router.lifespan_context(app) as state:
+            transport = httpx.ASGITransport(with_state(app, state))
+            async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as other:
+                await asyncio.wait_for(begun.wait(), 20)
+                await client.post("/interactions", json={"user_id": "ann", "course_id": "y"})
+                assert (await checks(other))[0] == 503
+                assert (await other.get("/recommendations/ann")).status_code == 503
+                let_begin.set()
+
+                async def answers() -> bool:
+                    return (await other.get("/recommendations/ann")).status_code == 200
+
+                await until(answers)
+                assert await ids(other, "ann") == {"z"}
+                assert (await checks(other))[0] == 200
 
 
 async def test_a_process_that_starts_without_the_database_waits_for_it(mongod: EmbeddedMongod, tmp_path: Path) -> None:

@@ -180,7 +180,7 @@ async def test_an_idle_stream_gives_empty_batches_that_say_how_far_it_is(databas
         assert await follower.passes(now) == []
         await follower.until(lambda: len(follower.batches) >= 4)
         assert time.monotonic() - started < 4.0  # four half seconds, and as much again for a slow machine
-        assert all(batch.connected and batch.caught_up for batch in follower.batches)
+        assert all(batch.connected and batch.as_of is not None for batch in follower.batches)
 
 
 async def test_the_position_passes_a_transaction_only_when_all_of_it_was_told(database: Database) -> None:

@@ -10,6 +10,7 @@ from app.api import examples
 from app.api.access import READ
 from app.api.answers import document, items_json, json_response, list_response
 from app.api.dependencies import CourseId, Services, UserId, get_services
+from app.api.heads import DATA_AGE
 from app.api.lists import ListRoute, to_options
 from app.api.recommender import Answer, profile_of
 from app.api.routing import counted
@@ -36,9 +37,17 @@ CHUNK_BYTES = 2**16  # of a batch, sent at once
 OPTIONS = {"n": 5, "category": ["Programming"], "exclude": ["python"], "explain": True}
 SOMEBODY = {"course_ids": ["python"], "interests": {"statistics": 1.0}, "n": 5}
 BATCH = {"user_ids": ["ada", "bob"], "n": 5}
+AGED = {
+    DATA_AGE: {
+        "schema": {"type": "number"},
+        "description": "Only when this process has not heard for longer than a second of what others stored, as while "
+        "it is cut off from the database: for how many seconds. What a user took within them may still be listed.",
+    }
+}
 TAGGED = {
     "ETag": {"schema": {"type": "string"}, "description": "Differs with the model and the user's interactions"},
     "Cache-Control": {"schema": {"type": "string"}, "description": "`private`"},
+    **AGED,
 }
 LIST: dict[int | str, dict[str, Any]] = {
     200: {
@@ -52,6 +61,7 @@ LINES: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "One list a line, like `GET /recommendations/{user_id}`, in the order of `user_ids`",
         "content": {NDJSON: {"schema": {"$ref": "#/components/schemas/RecommendationList"}}},
+        "headers": AGED,
     },
 }
 UNCHANGED: dict[int | str, dict[str, Any]] = {304: {"description": "The list is the one that `If-None-Match` names"}}
@@ -149,7 +159,10 @@ async def post_anonymous_recommendations(
     "/courses/{course_id}/similar",
     operation_id="get_similar_courses",
     summary="Courses like one",
-    responses={200: {"model": SimilarCourses, "description": "Nearest first"}, **problem_responses(404)},
+    responses={
+        200: {"model": SimilarCourses, "description": "Nearest first", "headers": AGED},
+        **problem_responses(404),
+    },
     response_class=Response,
     openapi_extra=READ,
 )
@@ -172,7 +185,10 @@ async def get_similar_courses(
     "/courses/{course_id}/users",
     operation_id="get_course_users",
     summary="Who should take a course",
-    responses={200: {"model": InterestedUsers, "description": "Highest ranks first"}, **problem_responses(404)},
+    responses={
+        200: {"model": InterestedUsers, "description": "Highest ranks first", "headers": AGED},
+        **problem_responses(404),
+    },
     response_class=Response,
     openapi_extra=READ,
 )
@@ -195,7 +211,7 @@ async def get_course_users(
     "/users/{user_id}/similar",
     operation_id="get_similar_users",
     summary="Users like one",
-    responses={200: {"model": SimilarUsers, "description": "Nearest first"}, **problem_responses(404)},
+    responses={200: {"model": SimilarUsers, "description": "Nearest first", "headers": AGED}, **problem_responses(404)},
     response_class=Response,
     openapi_extra=READ,
 )
