@@ -9,7 +9,7 @@ from scipy.sparse import csr_array
 from app.domain.contents import ArtifactContents, pair_weights
 from app.domain.interactions import Snapshot
 from app.graph.bipartite import BipartiteGraph
-from app.training.blend import filter_matrix
+from app.training.blend import filter_matrix, plus
 from app.training.evaluate import Rows, Scores, add_sparse
 
 
@@ -75,6 +75,11 @@ class Known:
 
         As in serving: a user's part of the sum is taken anew, all else is as it was trained.  The model has messages.
         """
+        scores, added = self.vector_scores(graph), self.added(graph)
+        return scores if added is None else plus(scores, added, 1.0)
+
+    def vector_scores(self, graph: BipartiteGraph) -> Scores:
+        """The same without what the model's item filter adds."""
         contents = self._contents
         assert contents.item_messages is not None
         users, items = graph.edge_users(), graph.user_items.indices
@@ -96,26 +101,29 @@ class Known:
             result[:, known] = vectors[rows] @ contents.item_vectors[self.items[known]].T
             return result
 
-        return self.filtered(scores, graph)
+        return scores
 
-    def filtered(self, scores: Scores, graph: BipartiteGraph) -> Scores:
-        """With what the model's item filter adds for the items that users have in ``graph``."""
+    def without_absent(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Scores (B, I) of the snapshot's items, in place -inf for those that the model lacks."""
+        scores[:, self.items < 0] = -np.inf
+        return scores
+
+    def added(self, graph: BipartiteGraph) -> Scores | None:
+        """What the model's item filter adds for the items that users have in ``graph``; None: it has no filter."""
         if self._contents.item_filter is None:
-            return scores
-        matrix = filter_matrix(self._contents.item_filter)
+            return None
+        columns = np.full(len(self._contents.items), -1)
+        columns[self.items[self.items >= 0]] = np.flatnonzero(self.items >= 0)
+        whole = filter_matrix(self._contents.item_filter).tocoo()
+        there = columns[whole.col] >= 0
+        matrix = csr_array(
+            (whole.data[there], (whole.row[there], columns[whole.col[there]])),
+            shape=(len(self._contents.items), graph.n_items),
+        )
         rows, kept = self.items[graph.user_items.indices], self.items[graph.user_items.indices] >= 0
         entries = np.ones(int(kept.sum()), np.float32), (graph.edge_users()[kept], rows[kept])
         taken = csr_array(entries, shape=(graph.n_users, len(self._contents.items)))
-        known = np.flatnonzero(self.items >= 0)
-
-        def with_filter(users: Rows) -> NDArray[np.float32]:
-            added = np.zeros((len(users), len(self._contents.items)), np.float32)
-            add_sparse(added, csr_array(taken[users] @ matrix))
-            result = scores(users)
-            result[:, known] += added[:, self.items[known]]
-            return result
-
-        return with_filter
+        return lambda users: add_sparse(np.zeros((len(users), graph.n_items), np.float32), taken[users] @ matrix)
 
     def _places(self, users: NDArray[np.integer], items: NDArray[np.integer]) -> tuple[Rows, NDArray[np.bool_]]:
         """Of pairs of the snapshot's rows: where the model has each, and whether it does."""

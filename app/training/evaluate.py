@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -36,6 +37,19 @@ def evaluate(scores: Scores, split: Split) -> dict[str, float]:
     return held.measures(lists)
 
 
+class Judged(NamedTuple):
+    """What ``evaluate`` gives, and NDCG@20 of each user with held-out items, ascending."""
+
+    metrics: dict[str, float]
+    ndcgs: NDArray[np.float64]
+
+
+def evaluate_together(blends: Callable[[Rows], list[NDArray[np.float32]]], n_blends: int, split: Split) -> list[Judged]:
+    """Of each of several scores, which may share what they are made from."""
+    held = _Held(split)
+    return [Judged(held.measures(lists), held.ndcg(lists)) for lists in held.lists(blends, n_blends)]
+
+
 def ndcg_of_users(scores: Scores, split: Split) -> NDArray[np.float64]:
     """NDCG@20 of each user with held-out items, ascending."""
     held = _Held(split)
@@ -56,13 +70,12 @@ class Validation:
 
 def sweep(scores: Scores, added: Scores, weights: Sequence[float], split: Split) -> list[dict[str, float]]:
     """``evaluate`` of scores + w added for each weight w, at the price of computing both once."""
-    held = _Held(split)
 
     def blends(users: Rows) -> list[NDArray[np.float32]]:
         own, others = scores(users), added(users)
         return [own + np.float32(weight) * others for weight in weights]
 
-    return [held.measures(lists) for lists in held.lists(blends, len(weights))]
+    return [judged.metrics for judged in evaluate_together(blends, len(weights), split)]
 
 
 class _Held:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.training.current import Current, Known
-from app.training.evaluate import Rows, Scores, ndcg_of_users
+from app.training.evaluate import Scores, ndcg_of_users
 from app.training.result import Verdict
 from app.training.split import Split, few_users
 
@@ -28,8 +28,9 @@ def judge_against(current: Current, known: Known, scores: Scores, parts: Split) 
     """
     fresh = _unseen(parts, known)
     if len(fresh.held_users) >= LEAST_NEW and current.contents.item_messages is not None:
-        theirs = known.scores(fresh.train)
-        return side_by_side(current, known, (scores, theirs), fresh, "interactions that neither has seen")
+        ours = ndcg_of_users(lambda users: known.without_absent(scores(users)), fresh)
+        ndcgs = ours, ndcg_of_users(known.scores(fresh.train), fresh)
+        return side_by_side(current, ndcgs, len(fresh.held_users), "interactions that neither has seen")
     few = f"only {len(fresh.held_users)} of the held-out interactions are new to {current.model_id}"
     own = ndcg_of_users(scores, parts)
     if (before := current.ndcg) is None or current.split != parts.kind:
@@ -41,23 +42,15 @@ def judge_against(current: Current, known: Known, scores: Scores, parts: Split) 
     return _verdict(float(own.mean()), before, _error(own), current.margin, text)
 
 
-def side_by_side(current: Current, known: Known, scores: tuple[Scores, Scores], parts: Split, what: str) -> Verdict:
+def side_by_side(
+    current: Current, ndcgs: tuple[NDArray[np.float64], NDArray[np.float64]], n_held_out: int, what: str
+) -> Verdict:
     """The same on held-out interactions of users and items that the model knows.
 
-    scores: of the new model and of the one that is served.  what: says what was held out.
+    ndcgs: NDCG@20 of each user, of the new model and of the one that is served.  what: says what was held out.
     """
-    absent = known.items < 0
-
-    def of_known(users: Rows) -> NDArray[np.float32]:
-        values = scores[0](users)
-        values[:, absent] = -np.inf
-        return values
-
-    ours, theirs = ndcg_of_users(of_known, parts), ndcg_of_users(scores[1], parts)
-    text = (
-        f"on {len(parts.held_users)} {what}, NDCG@20 is {ours.mean():.4f} and that of "
-        f"{current.model_id} {theirs.mean():.4f}"
-    )
+    ours, theirs = ndcgs
+    text = f"on {n_held_out} {what}, NDCG@20 is {ours.mean():.4f} and that of {current.model_id} {theirs.mean():.4f}"
     return _verdict(float(ours.mean()), float(theirs.mean()), _error(ours - theirs), current.margin, text)
 
 

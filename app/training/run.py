@@ -27,7 +27,7 @@ from app.training.checkpoint import Checkpoints
 from app.training.collapse import check_not_collapsed
 from app.training.config import Filter, FilterWish, Recipe, TrainingConfig
 from app.training.current import Current, Known
-from app.training.evaluate import Scores, evaluate, model_scores, scores_with
+from app.training.evaluate import Judged, Rows, Scores, evaluate, evaluate_together, model_scores, scores_with
 from app.training.fit import ALL_OF_USERS, VECTORS, check_learnable, fit, propagated
 from app.training.gate import judge_against, side_by_side
 from app.training.part import Owned
@@ -207,20 +207,25 @@ def _going_on(
         return str(error)
     root = np.float32(np.sqrt(current.temperature))
     item_vectors = final.embeddings.item_vectors / root
-    ours = known.filtered(lambda rows: (users.rows(rows) / root) @ item_vectors.T, learned)
-    theirs = known.scores(learned)
+
+    def scores(rows: Rows) -> NDArray[np.float32]:
+        own: NDArray[np.float32] = (users.rows(rows) / root) @ item_vectors.T
+        return own
+
     metrics: dict[str, Metrics] = {}
     if parts is None:
         parts, what = warm.hold_out_learned(known, graph, rng), "interactions that both have learned from"
         verdict = Verdict(True, f"too few interactions are new to {current.model_id} to judge by")
+        judged = _beside_the_served(known, scores, learned, parts)
     else:
         what = "interactions that neither has seen"
-        metrics = {"model": evaluate(ours, parts), "popular": evaluate(popular_scores(learned), parts)}
+        judged = _beside_the_served(known, scores, learned, parts)
+        metrics = {"model": judged[1].metrics, "popular": evaluate(popular_scores(learned), parts)}
         verdict = judge(metrics)
         layer0 = _layer0(final.embeddings)
         made = propagated(graph, layer0, short, hooks.ranks, ALL_OF_USERS)
         final = replace(final, embeddings=made.embeddings, owned=made.owned)
-    against = side_by_side(current, known, (ours, theirs), parts, what)
+    against = side_by_side(current, (judged[-1].ndcgs, judged[0].ndcgs), len(parts.held_users), what)
     verdict = Verdict(verdict.accepted and against.accepted, f"{verdict.reason}; {against.reason}")
     if not verdict.accepted:
         return verdict.reason
@@ -230,6 +235,24 @@ def _going_on(
     )
     model = replace(model, went_on=True)
     return replace(model, metrics=metrics, split="new", n_held_out=len(parts.held_users)) if metrics else model
+
+
+def _beside_the_served(known: Known, scores: Scores, graph: BipartiteGraph, parts: Split) -> list[Judged]:
+    """The model that is served and the new one with the same filter; where that one lacks items, the new one without.
+
+    scores: of the new model's vectors.
+    """
+    theirs, added = known.vector_scores(graph), known.added(graph)
+    lacks = bool((known.items < 0).any())
+
+    def blends(rows: Rows) -> list[NDArray[np.float32]]:
+        both = [theirs(rows), scores(rows)]
+        if added is not None:
+            more = added(rows)
+            both = [np.add(values, more, out=values) for values in both]
+        return [*both, known.without_absent(both[1].copy())] if lacks else both
+
+    return evaluate_together(blends, 3 if lacks else 2, parts)
 
 
 def _layer0(embeddings: Embeddings) -> NDArray[np.float32]:

@@ -20,7 +20,7 @@ from app.training.split import Split, SplitKind
 
 LEAST_KNOWN = 0.8  # share of the users and items that the model has to know
 MOST_CHANGED = 0.2  # of the edges, those that came or went
-STEPS = 20
+STEPS = 16
 LEARNING_RATE = 0.25  # of the recipe's
 WARM_UP = 3  # steps, in which Adam finds its measure
 MOST_HELD = 2_000  # interactions to judge by; what is held out only reaches the model through its neighbours
