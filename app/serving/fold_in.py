@@ -115,10 +115,8 @@ def moved_vector(contents: ArtifactContents, row: int, change: EdgeChange) -> ND
     """
     messages = contents.item_messages
     assert messages is not None
-    degrees = np.empty_like(change.weights)
-    degrees[0] = contents.item_degrees.take(change.rows)
-    np.subtract(change.now, change.before, out=degrees[1])
-    degrees[1] += degrees[0]
+    degrees = change.weights - change.weights[0]  # by what each item's grew: not, before
+    degrees += contents.item_degrees.take(change.rows)
     norms = _norms(change.weights, degrees)  # (2, S)
     steps = (norms[1] - norms[0]).astype(np.float32)  # (S,)
     vector: NDArray[np.float32] = contents.user_vector(row) + steps @ messages.take(change.rows, axis=0)

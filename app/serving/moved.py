@@ -22,6 +22,8 @@ from app.serving.top_lists import LENGTH, TopList
 FORTH = 8  # listed items that may have fallen behind, when it is guessed how many must be looked at
 ROUNDING = 1e-5  # of a score of 32 bits, relative to the largest that there can be
 
+_Part = tuple[NDArray[np.int32], NDArray[np.float32]]  # items, and what an edge that came or went adds to them
+
 
 def moved_list(
     index: ServingIndex,
@@ -44,17 +46,19 @@ def moved_list(
     length = _needed(published, shift, least)
     if length is None:
         return None
-    growth = None
+    growth: NDArray[np.float32] | None = None
+    parts: list[_Part] = []
     if index.item_filter is not None:
-        growth, grown = _growth(index.item_filter, change)
+        growth, parts = _growth(index.item_filter, change)
         length = max(length, len(published.scores))  # the lower the bound is, the fewer others can have come above it
     rows, vectors_of = published.rows[:length], index.item_vectors
     if growth is None or published.whole or length > len(published.scores):
         scores = _scores(index, rows, now, change)
     else:
         scores = published.scores + vectors_of.take(rows, axis=0).dot(step) + growth.take(rows)
-    left_out, listed = set(taken.tolist()), set(rows.tolist())
-    others = [row for row in change.rows.tolist() if row not in left_out and row not in listed]  # given up
+    left_out, listed = set(taken.tolist()), rows.tolist()
+    given_up = set(change.rows.tolist()) - left_out if len(taken) < len(change.rows) else set[int]()
+    others = [*given_up.difference(listed)]
     bound = -math.inf
     if not published.whole:
         last = published.last if length == len(published.rows) else published.scores.item(length - 1)
@@ -62,12 +66,11 @@ def moved_list(
         last += ROUNDING * largest
         bound = last + shift
         if growth is not None:
-            enough = least + 1 + len(left_out & listed)
+            enough = least + 1 + len(left_out.intersection(listed))
             if len(scores) < enough:
                 return None
             bound = max(bound, np.partition(scores, -enough).item(-enough))
-            risen = {row for part in grown for row in part[growth.take(part) > bound - last - shift].tolist()}
-            candidates = [*risen.difference(listed, left_out, others)]
+            candidates = [*_risen(growth, parts, bound - last - shift).difference(listed, left_out, given_up)]
             if candidates:
                 rise = vectors_of.take(candidates, axis=0).dot(step) + growth.take(candidates)
                 others += [row for row, by in zip(candidates, rise.tolist(), strict=True) if by > bound - last]
@@ -102,15 +105,27 @@ def _scores(
     return scores
 
 
-def _growth(item_filter: ItemFilter, change: EdgeChange) -> tuple[NDArray[np.float32], list[NDArray[np.int32]]]:
-    """What edges that came and went add to each item, (I,), and the items to which they do, in parts."""
+def _growth(item_filter: ItemFilter, change: EdgeChange) -> tuple[NDArray[np.float32], list[_Part]]:
+    """What edges that came and went add to each item, (I,), and what each of them does."""
     growth, parts = np.zeros(item_filter.n_items, np.float32), []
     is_edge = change.weights > 0  # (2, S)
     for place in (is_edge[0] != is_edge[1]).nonzero()[0].tolist():
         items, values = item_filter.row(change.rows.item(place))
-        growth[items] += values if is_edge.item(1, place) else -values
-        parts.append(items)
+        parts.append((items, values if is_edge.item(1, place) else -values))
+    if len(parts) == 1:
+        growth[parts[0][0]] = parts[0][1]
+    else:
+        for items, values in parts:
+            np.add.at(growth, items, values)
     return growth, parts
+
+
+def _risen(growth: NDArray[np.float32], parts: list[_Part], least: float) -> set[int]:
+    """Items that grew by more."""
+    if len(parts) == 1:
+        items, values = parts[0]
+        return set(items[values > least].tolist())
+    return {row for items, _ in parts for row in items[growth.take(items) > least].tolist()}
 
 
 def _best(
@@ -124,12 +139,12 @@ def _best(
 ) -> TopList | None:
     """The list of those that score more than ``bound``, which all others do not; of equal ones the lower row first."""
     places = (scores > bound).nonzero()[0]
-    negative = (-scores.take(places)).tolist()
-    triples = zip(negative, rows.take(places).tolist(), places.tolist(), strict=True)
-    kept = [place for _, row, place in sorted(triples) if row not in left_out]
+    if not left_out.isdisjoint(found := rows.take(places).tolist()):
+        places = places[[row not in left_out for row in found]]
+    rows, scores = rows.take(places), scores.take(places)
+    order = np.lexsort((rows, -scores))
     if not whole:
-        if len(kept) < least:
+        if len(order) < least:
             return None
-        del kept[LENGTH:]
-    order = np.array(kept, np.intp)
+        order = order[:LENGTH]
     return TopList(rows.take(order), scores.take(order), whole)
