@@ -75,7 +75,7 @@ def main(*, minutes: float, users: int) -> None:
     grown = [line for line in found if line]
     click.echo(
         f"{sum(ledger.answers.values()):,} calls, {len(runs)} training runs in {minutes:g} minutes; "
-        f"wrong: {len(ledger.faults)}"
+        f"wrong: {len(ledger.faults)}; {ledger.aged:,} of {ledger.reads:,} lists said they were older than a second"
     )
     for name, number in sorted(ledger.answers.items()):
         click.echo(f"  {number:>9,}  {name}")
