@@ -24,6 +24,7 @@ ARRAYS = {  # name in the contents, and file: its dtype, little-endian whatever 
 OPTIONAL_ARRAYS = {  # the same, and None when there is no such file
     "user_feature_weights": "<f4",
     "item_messages": "<f4",
+    "fold_in_messages": "<f4",
     "seen_weights": "<f4",
     "top_items": "<i4",
     "top_scores": "<f4",

@@ -171,6 +171,7 @@ def _verify_shapes(arrays: Mapping[str, Any], manifest: Manifest, n_users: int, 
         "item_vectors": (n_items, size),
         "initial_item": (n_items, size),
         "item_messages": (n_items, size),
+        "fold_in_messages": (n_items, size),
         "user_feature_weights": (len(arrays.get("user_feature_weights", ())), size),
         "seen_indptr": (n_users + 1,),
         "seen_items": (n_seen,),
@@ -199,8 +200,9 @@ def _verify_counts(manifest: Manifest, counted: Mapping[str, int]) -> None:
 
 
 def _verify_numbers(arrays: Mapping[str, Any]) -> None:
-    vectors = ("user_vectors", "item_vectors", "initial_item", "item_messages", "user_feature_weights")
-    for name in (*vectors, "top_scores", "top_lasts", "filter_values", "filter_weights"):
+    of_users, of_items = ("user_vectors", "user_feature_weights"), ("initial_item", "item_messages", "fold_in_messages")
+    others = ("item_vectors", "top_scores", "top_lasts", "filter_values", "filter_weights")
+    for name in (*of_users, *of_items, *others):
         if name in arrays and not all(
             float(np.abs(block).max()) <= LARGEST for block in _blocks(arrays[name])
         ):  # also NaN

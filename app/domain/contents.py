@@ -23,7 +23,7 @@ class ArtifactContents:
     """A model's vectors, and what was known when it was trained.
 
     user_vectors: (U, D) float32, or float16: see ``user_vector``.  own_weight: as in Embeddings, like
-    item_vectors, initial_item, item_messages: (I, D) float32.
+    item_vectors, initial_item, item_messages, fold_in_messages: (I, D) float32.
     seen: the S known (user, item) pairs, those with weight 0 too, as a CSR: the items of user u are
     ``seen_items[seen_indptr[u]:seen_indptr[u + 1]]``, ascending.  seen_indptr: (U + 1,) int64.  seen_items: (S,) int32.
     seen_types: (S,) uint32, bit t is set when the user did ``types[t]`` with the item.
@@ -61,6 +61,7 @@ class ArtifactContents:
     own_weight: float = 1.0
     user_feature_weights: NDArray[np.float32] | None = None
     item_messages: NDArray[np.float32] | None = None
+    fold_in_messages: NDArray[np.float32] | None = None
     top_items: NDArray[np.uint16] | NDArray[np.int32] | None = None
     top_scores: NDArray[np.float32] | None = None
     top_lasts: NDArray[np.float32] | None = None
@@ -116,6 +117,7 @@ class ArtifactContents:
             seen_weights=None if snapshot.half_life_days is None else edge_weights,
             own_weight=embeddings.own_weight,
             item_messages=embeddings.item_messages,
+            fold_in_messages=embeddings.fold_in_messages,
             filter_starts=item_filter.starts if item_filter else None,
             filter_items=item_filter.items if item_filter else None,
             filter_values=item_filter.values if item_filter else None,

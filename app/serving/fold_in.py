@@ -6,8 +6,9 @@ LightGCN is linear (He et al. 2020), so with layers combined by weights a_k, all
 
 over the edges of u.  The messages M are the model's; edges that came or went since change n_ui only.  An edge's d_i
 is the degree that the item has with this user's edge as it is now and everything else as it was trained.
-Somebody without a trained E0_u starts from one hop of the items' own, E0_u = sum_i n_ui E0_i: then the whole vector is
-a sum over the interactions.
+Somebody without a trained E0_u gets the one that users of the model with such interactions have, which is linear in
+them too (``app.training.newcomers``): then the whole vector is a sum over the interactions, of the model's fold-in
+messages; of a model without these E0_u is one hop of the items' own, sum_i n_ui E0_i.
 
 An item filter F of the model (see ItemFilter) adds sum_j F_ji over the same edges, whatever their weights.
 """
@@ -126,8 +127,11 @@ def moved_vector(contents: ArtifactContents, row: int, change: EdgeChange) -> ND
 def new_parts(contents: ArtifactContents, edges: Edges) -> VectorParts:
     """Vector of somebody whom the model does not know.  The model has messages."""
     assert contents.item_messages is not None
-    first = np.float32(contents.own_weight) * contents.initial_item.take(edges.rows, axis=0)  # (S, D)
-    entries = contents.item_messages.take(edges.rows, axis=0) + first
+    if contents.fold_in_messages is not None:
+        entries = contents.fold_in_messages.take(edges.rows, axis=0)  # (S, D)
+    else:
+        first = np.float32(contents.own_weight) * contents.initial_item.take(edges.rows, axis=0)
+        entries = contents.item_messages.take(edges.rows, axis=0) + first
     norms = _norms(edges.weights, _degrees(contents, edges, NO_EDGES))
     return VectorParts((norms @ entries).astype(np.float32), edges.rows, norms, entries, has_own=False)
 

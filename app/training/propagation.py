@@ -82,7 +82,9 @@ class Propagation:
             total = self._neighbours(total)  # (N, D)
             self._ranks.sum(total[self._n_users :])
             total.add_(vectors)
-        return total * self._scale if self._scale != 1.0 else total
+        if self._scale == 1.0:
+            return total
+        return total.mul_(self._scale) if n_layers else total * self._scale
 
     def _neighbours(self, vectors: Tensor) -> Tensor:
         """A times vectors.  On CPU a bag of weighted rows is three times as fast as a sparse product."""

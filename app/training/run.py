@@ -30,6 +30,7 @@ from app.training.current import Current, Known
 from app.training.evaluate import Judged, Rows, Scores, evaluate, evaluate_together, model_scores, scores_with
 from app.training.fit import ALL_OF_USERS, VECTORS, check_learnable, fit, propagated
 from app.training.gate import judge_against, side_by_side
+from app.training.newcomers import own_weights, with_fold_in
 from app.training.part import Owned
 from app.training.ranks import ALONE, Ranks
 from app.training.remembered import recipe_fields, remembered_filter
@@ -492,7 +493,9 @@ def _model(
     trained = divided(replace(final.embeddings, user_vectors=nobody), temperature)
     users.divide(float(np.sqrt(temperature)))
     item_filter = _filter(scores_with(users, trained.item_vectors), graph, recipe)
+    to_newcomers = own_weights(trained, users, graph.item_degrees)
     embeddings, content_map = nodes.with_items(trained, graph, item_filter, users)
+    embeddings = with_fold_in(embeddings, to_newcomers)
     nodes.place(users, graph)
     owned = Owned(users.own, final.owned.counts)
     return TrainedModel(

@@ -5,11 +5,14 @@ itself; the first rank asks, and one that trains alone does so of itself.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
+from app.graph.normalise import edge_norms
 from app.training.checkpoint import Array, Checkpoint
 from app.training.filters import taken_items
 from app.training.part import Owned, Part
@@ -74,6 +77,18 @@ class Users:
         values, found = self._ask("sums", [{}] * self._ranks.size, received=received)
         total, products, of_items = (found[name].reshape(len(values), -1).sum(axis=0) for name in Sums._fields)
         return Sums(total, products.reshape(self.size, self.size), of_items.reshape(-1, self.size))
+
+    def own_regression(
+        self, sent: NDArray[np.float32], messages: NDArray[np.float32], item_degrees: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """X'X (S, S) and X'Y (S, D) over all users, in 64 bits: X = N sent, and Y = e_u - N messages their own parts.
+
+        sent: (I, S), messages: (I, D), N the normalised edges.  item_degrees: (I,), of all users' edges.
+        """
+        tables: Mapping[str, Array] = {"sent": sent, "messages": messages, "item_degrees": item_degrees}
+        values, found = self._ask("own", [tables] * self._ranks.size)
+        squares, products = (found[name].reshape(len(values), sent.shape[1], -1).sum(axis=0) for name in found)
+        return squares, products
 
     def few(self, rows: NDArray[np.integer]) -> "FewUsers":
         """The vectors of these, ascending, to be kept while the ranks go on; sums may be added."""
@@ -165,6 +180,21 @@ def _sums(part: Part, request: Checkpoint) -> Checkpoint:
     return Checkpoint({"total": total, "products": products.ravel(), "received": received.ravel()}, {})
 
 
+def _own(part: Part, request: Checkpoint) -> Checkpoint:
+    sent, messages, size = request.arrays["sent"], request.arrays["messages"], part.vectors.shape[1]
+    norms = edge_norms(replace(part.graph, item_degrees=request.arrays["item_degrees"])).astype(np.float32)
+    edges = part.graph.user_items
+    received = csr_array((norms, edges.indices, edges.indptr), shape=edges.shape)
+    squares, products = np.zeros((sent.shape[1], sent.shape[1])), np.zeros((sent.shape[1], size))
+    for start in range(0, len(part.vectors), BLOCK_ROWS):
+        rows = slice(start, start + BLOCK_ROWS)
+        inputs = (received[rows] @ sent).astype(np.float64)
+        own = part.vectors[rows].astype(np.float64) - received[rows] @ messages
+        squares += inputs.T @ inputs
+        products += inputs.T @ own
+    return Checkpoint({"squares": squares.ravel(), "products": products.ravel()}, {})
+
+
 def _divide(part: Part, request: Checkpoint) -> Checkpoint:
     part.vectors = part.vectors / part.vectors.dtype.type(request.values["by"])
     return Checkpoint({}, {})
@@ -189,6 +219,7 @@ def _half(part: Part, _: Checkpoint) -> Checkpoint:
 WORK: Mapping[str, Callable[[Part, Checkpoint], Checkpoint]] = {
     "rows": _rows,
     "sums": _sums,
+    "own": _own,
     "divide": _divide,
     "place": _place,
     "largest": _largest,

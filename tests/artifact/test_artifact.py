@@ -165,6 +165,7 @@ class TestOptionalArrays:
     @pytest.fixture
     def written(self, tmp_path: Path) -> Path:
         contents = with_top_lists(light_gcn_contents(["u1", "u2"], ["a", "b", "c"], KEYS[:2]), 2)
+        contents = replace(contents, fold_in_messages=np.arange(12, dtype=np.float32).reshape(3, 4))
         write_artifact(tmp_path / "model", contents, DESCRIPTION)
         return tmp_path / "model"
 
@@ -173,6 +174,8 @@ class TestOptionalArrays:
         assert contents.own_weight == 1.0
         assert contents.item_messages is not None
         assert contents.item_messages.shape == (3, 4)
+        assert contents.fold_in_messages is not None
+        assert contents.fold_in_messages.ravel().tolist() == [*range(12)]
         assert contents.top_items is not None
         assert contents.top_items.dtype == np.uint16
         assert contents.top_items[0].tolist() == [1, no_item(contents.top_items)]  # u1 has seen a and c
@@ -181,6 +184,7 @@ class TestOptionalArrays:
         ("name", "array", "problem"),
         [
             ("item_messages", np.zeros((3, 3), "<f4"), "has shape"),
+            ("fold_in_messages", np.zeros((3, 3), "<f4"), "has shape"),
             ("item_messages", np.full((3, 4), np.nan, "<f4"), "not finite"),
             ("top_items", np.zeros((3, 2), "<i4"), "has shape"),
             ("top_items", np.zeros((2, 1), "<i4"), "has shape"),

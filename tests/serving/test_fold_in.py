@@ -1,5 +1,7 @@
 """Fold-in and explanation against whole propagations of the changed graph."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -140,6 +142,24 @@ def test_fold_in_by_the_formula(keys: set[Key], pairs: list[tuple[int, float]]) 
         norm = weight / np.sqrt(sum(edges.values()) * (contents.item_degrees[item] + weight))
         expected += norm * (contents.item_messages[item] + contents.own_weight * contents.initial_item[item])
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+@given(key_sets, st.sets(st.sampled_from(ITEMS), min_size=1))
+def test_strangers_are_folded_in_by_the_messages_that_are_for_them(keys: set[Key], taken: set[str]) -> None:
+    contents = light_gcn_contents(USERS, ITEMS, keys, n_layers=2)
+    sent = np.random.default_rng(0).standard_normal(contents.item_vectors.shape).astype(np.float32)
+    live = live_of(replace(contents, fold_in_messages=sent))
+    change(live, set(), {("stranger", course_id, TYPES[0]) for course_id in taken})
+    user, edges = live.users.get("stranger"), live.overlay.edges("stranger")
+    assert user is not None
+    norms = edges.weights / np.sqrt(edges.weights.sum() * (contents.item_degrees[edges.rows] + edges.weights))
+    np.testing.assert_allclose(user.vector, norms @ sent[edges.rows], rtol=1e-5, atol=1e-6)
+    answer = live.recommend("stranger", Options(n=100, exclude_seen=False))
+    assert answer.source == "fold_in"
+    for item, reasons in zip(
+        answer.items, live.explain("stranger", [item.course_id for item in answer.items]), strict=True
+    ):
+        assert sum(reason.contribution for reason in reasons) == pytest.approx(item.score, abs=1e-5)
 
 
 @given(

@@ -12,10 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from app.domain.embeddings import Embeddings
 from app.errors import CancelledError, DivergedError, RankLostError
 from app.graph.bipartite import BipartiteGraph
+from app.graph.normalise import edge_norms
 from app.training.checkpoint import Array, Checkpoint
 from app.training.config import Loss, Recipe, TrainingConfig
 from app.training.distributed.launch import LocalGroup, local_ranks
@@ -227,6 +229,16 @@ def test_vectors_of_users_stay_with_their_ranks(monkeypatch: pytest.MonkeyPatch)
 def check_sums(users: Users, vectors: NDArray[np.float32], graph: BipartiteGraph) -> None:
     wide = vectors.astype(np.float64)
     wanted = wide.sum(axis=0), wide.T @ wide, (graph.user_items.toarray() > 0).T @ wide
+    items = np.random.default_rng(3).standard_normal((graph.n_items, 5)).astype(np.float32)
+    messages = np.random.default_rng(4).standard_normal((graph.n_items, vectors.shape[1])).astype(np.float32)
+    norms = csr_array(
+        (edge_norms(graph), graph.user_items.indices, graph.user_items.indptr), shape=graph.user_items.shape
+    )
+    inputs, own = norms @ items, vectors - norms @ messages
+    for found, array in zip(
+        users.own_regression(items, messages, graph.item_degrees), (inputs.T @ inputs, inputs.T @ own), strict=True
+    ):
+        np.testing.assert_allclose(found, array, rtol=1e-4, atol=1e-4)
     for found, array in zip(users.sums(), wanted, strict=True):
         np.testing.assert_allclose(found, array, rtol=1e-12, atol=1e-12)
 
