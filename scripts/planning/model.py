@@ -3,8 +3,11 @@
 Work of a step, in seconds of one core, of n ranks together; U users, I items, E edges, size D, K layers, B edges in a
 batch, P bytes summed over the ranks:
 
-    w1 X + w2 X log2(1 + T / 1 MiB) + w3 (U + n I) D + w4 B D + w5 E + w6 n + w7 (n - 1) P + w8 P
-    + w9 X + w10 B D + w11 (U + n I) D  where a rank has several threads, of which some wait for others
+    w1 X log2(1 + T / 1 MiB) + w2 B D + w3 (n - 1) P
+    + w4 X                      where a rank has several threads, of which some wait for others
+    + w5 (U + n I) D            where layer 0 of a rank is so large that the heap gives back what it frees
+    + w6 n (2 K + 1)            of several ranks: each waits for the others at each sum,
+    + w7                        and of more ranks than cores for a core too
 
 X = 4 K E D numbers are gathered, from tables of T = (U / n + I) D 2 bytes each; the w are at least 0 and those that fit
 the measured points best, each point counting by its relative error.  Divided by the cores, this is the time of a step
@@ -22,6 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
+from app.training.fit import MOST_KEPT_BYTES
+
 MIB, GIB = 2**20, 2**30
 POOL = 256  # negatives of a pair, each a score
 WAIT_SECONDS = 100e-6  # for a message between two machines: a few hops of TCP; not measured
@@ -30,7 +35,10 @@ STEPS = 200  # of a run, see TrainingConfig
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """What is trained, by how many ranks.  batch: of all ranks together.  threads: of a rank."""
+    """What is trained, by how many ranks.
+
+    batch: of all ranks together.  threads: of a rank.  crowded: whether there are more ranks than cores.
+    """
 
     users: int
     items: int
@@ -40,13 +48,14 @@ class Size:
     batch: int
     ranks: int
     threads: int = 2
+    crowded: bool = False
 
     @classmethod
     def of_point(cls, point: Mapping[str, float]) -> "Size":
         """Of a point of `scripts/bench ranks`."""
         names = ("users", "items", "edges", "embedding_size", "n_layers", "batch", "ranks")
-        threads = max(1, int(point["cores"] // point["ranks"]))
-        return cls(**{name: int(point[name]) for name in names}, threads=threads)
+        threads, crowded = max(1, int(point["cores"] // point["ranks"])), point["ranks"] > point["cores"]
+        return cls(**{name: int(point[name]) for name in names}, threads=threads, crowded=crowded)
 
     @property
     def rows(self) -> float:
@@ -106,20 +115,16 @@ def fitted(points: Sequence[Mapping[str, float]]) -> Fitted:
 def _work(size: Size) -> NDArray[np.float64]:
     gathered = 4.0 * size.n_layers * size.edges * size.embedding_size
     table = size.rows * size.embedding_size * 2
-    together = float(size.threads > 1)
+    numbers = (size.users + size.ranks * size.items) * size.embedding_size
     return np.array(
         [
-            gathered,
             gathered * np.log2(1 + table / MIB),
-            (size.users + size.ranks * size.items) * size.embedding_size,
-            size.batch * size.embedding_size,
-            size.edges,
-            size.ranks,
-            (size.ranks - 1) * size.summed_bytes,
-            float(size.summed_bytes),
-            together * gathered,
-            together * size.batch * size.embedding_size,
-            together * (size.users + size.ranks * size.items) * size.embedding_size,
+            float(size.batch * size.embedding_size),
+            float((size.ranks - 1) * size.summed_bytes),
+            gathered * (size.threads > 1),
+            float(numbers * (4 * size.rows * size.embedding_size >= MOST_KEPT_BYTES)),
+            float(size.ranks * (2 * size.n_layers + 1) * (size.ranks > 1)),
+            float(size.crowded),
         ]
     )
 
