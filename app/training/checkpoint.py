@@ -38,7 +38,7 @@ class Checkpoints(Protocol):
         ...
 
     def due(self) -> bool:
-        """Whether it is time for the next; asked after every step, so it must be cheap."""
+        """Whether it is time for the next; asked before every step, so it must be cheap."""
         ...
 
     def keep(self, key: str, checkpoint: Checkpoint) -> None:

@@ -39,8 +39,9 @@ from app.training.ranks import ALONE, Ranks
 from app.training.result import FitResult, OnEpoch, ShouldStop
 from app.training.sampling import Rows, edge_batches, pairs_in_batches, steps_of, usable_edges
 
-AfterStep = Callable[[], None]
-"""Called between two steps, when the state of the trainer is whole."""
+BeforeStep = Callable[[], None]
+"""Called before each step, when the state of the trainer is whole.  May raise CancelledError."""
+GO, KEEP, STOP = range(3)  # what the first rank says before a step
 
 VECTORS = ("user_vectors",)
 ALL_OF_USERS = ("user_vectors", "initial_user")
@@ -92,16 +93,16 @@ class Trainer:
         self._n_done, self._n_pairs = 0, 0
         self._total = torch.zeros((), dtype=torch.float64, device=self.device)
 
-    def epoch(self, should_stop: ShouldStop | None = None, after_step: AfterStep | None = None) -> float:
-        """One pass over the interactions; the mean loss.  Raises CancelledError, DivergedError."""
-        for edges, n_pairs in self._batches():
-            if self._ranks.agreed(should_stop is not None and should_stop()):
-                raise CancelledError("the run was cancelled")
+    def epoch(self, before_step: BeforeStep | None = None) -> float:
+        """One pass over the interactions; the mean loss.  Raises DivergedError, and what ``before_step`` raises."""
+        batches = self._batches()
+        for _ in range(self._n_done, steps_of(sum(self._counts), self._recipe.batch_size)):
+            if before_step is not None:
+                before_step()
+            edges, n_pairs = next(batches)
             self._total += self._step(edges, max(n_pairs, 1)) * n_pairs
             self._n_pairs += n_pairs
             self._n_done += 1
-            if after_step is not None:
-                after_step()
         loss = float(self._ranks.sum(self._total)) / self._n_pairs
         self._n_done, self._n_pairs = 0, 0
         self._total.zero_()
@@ -311,8 +312,13 @@ def fit_part(
         trainer.restore(job.kept)
         best.restore(job.kept, trainer.device)
 
-    def after_step() -> None:
-        if ranks.agreed(checkpoints is not None and checkpoints.due()):
+    def before_step() -> None:
+        stop = should_stop is not None and should_stop()
+        keep = checkpoints is not None and checkpoints.due()
+        said = ranks.agreed(STOP if stop else KEEP if keep else GO)
+        if said == STOP:
+            raise CancelledError("the run was cancelled")
+        if said == KEEP:
             state, of_best = trainer.state(), best.state()
             values = {"losses": [*losses], "seconds": time.perf_counter() - began}
             own = Checkpoint({**state.arrays, **of_best.arrays}, {**state.values, **of_best.values, **values})
@@ -324,7 +330,7 @@ def fit_part(
     first = (recipe.epochs + 1) // 2 if recipe.decay else 1  # steps still long say little of where they will settle
     with freed_memory_kept() if job.initial.nbytes < MOST_KEPT_BYTES else nullcontext():
         for epoch in range(len(losses) + 1, n_epochs + 1):
-            losses.append(trainer.epoch(should_stop, after_step))
+            losses.append(trainer.epoch(before_step))
             if on_epoch is not None:
                 on_epoch(epoch, n_epochs, losses[-1], time.perf_counter() - began)
             if job.validate is not None and epoch >= first and (epoch % every == 0 or epoch == n_epochs):

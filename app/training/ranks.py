@@ -54,6 +54,10 @@ class Ranks:
         """Sum over all ranks, in place and returned; the same bits on each."""
         return tensor
 
+    def begin_sum(self, tensor: Tensor) -> Callable[[], None]:
+        """Begin such a sum; what is returned ends it, and until then the tensor is not to be touched."""
+        return lambda: None
+
     def total(self, array: NDArray[Any]) -> NDArray[Any]:
         """The same of an array, which stays as it is."""
         return array
@@ -66,9 +70,9 @@ class Ranks:
         """Mean over the values of all ranks."""
         return float(np.mean(values))
 
-    def agreed(self, flag: bool) -> bool:
-        """The flag of the first rank."""
-        return flag
+    def agreed(self, number: int) -> int:
+        """The number of the first rank, below 256."""
+        return number
 
     def gathered(self, requests: Sequence[Checkpoint], do: Work) -> Gathered:
         """What each rank makes of its request; the others do what they were given when they were started."""

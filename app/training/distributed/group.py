@@ -74,11 +74,22 @@ class Group(Ranks):
 
     def sum(self, tensor: Tensor) -> Tensor:
         """See ``Ranks``; raises RankLostError, as all of these do."""
-        if tensor.numel():
-            with self._guarded():
-                dist.all_reduce(tensor)
-            self.summed_bytes += tensor.numel() * tensor.element_size()
+        self.begin_sum(tensor)()
         return tensor
+
+    def begin_sum(self, tensor: Tensor) -> Callable[[], None]:
+        """See ``Ranks``."""
+        if not tensor.numel():
+            return lambda: None
+        with self._guarded():
+            under_way = dist.all_reduce(tensor, async_op=True)
+        self.summed_bytes += tensor.numel() * tensor.element_size()
+
+        def end() -> None:
+            with self._guarded():
+                under_way.wait()
+
+        return end
 
     def total(self, array: NDArray[Any]) -> NDArray[Any]:
         """See ``Ranks``."""
@@ -105,12 +116,12 @@ class Group(Ranks):
         parts = [part[:count].numpy() for part, count in zip(found, counts, strict=True)]
         return float(np.mean(np.concatenate(parts)))
 
-    def agreed(self, flag: bool) -> bool:
+    def agreed(self, number: int) -> int:
         """See ``Ranks``."""
-        own = torch.tensor([flag], dtype=torch.uint8)
+        own = torch.tensor([number], dtype=torch.uint8)
         with self._guarded():
             dist.broadcast(own, 0)
-        return bool(own)
+        return int(own)
 
     def share(self, job: FitJob) -> FitJob:
         """Tell the others that there is a fit, and send each its part."""
