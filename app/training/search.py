@@ -1,13 +1,13 @@
 """Which recipe fits these data: tried on held-out interactions, short runs first, within a time budget.
 
-Successive halving (Jamieson and Talwalkar 2016) in two rungs.  What may be tried follows from sizes alone and not from
-a clock, so that the same data give the same model on any machine that keeps up with the budget; on one that does not,
-what no longer fits is left out.
+All at full length where there is time for that, else successive halving (Jamieson and Talwalkar 2016) in two rungs.
+What may be tried follows from sizes alone and not from a clock, so that the same data give the same model on any
+machine that keeps up with the budget; on one that does not, what no longer fits is left out.
 """
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from app.graph.bipartite import BipartiteGraph
 from app.training.blend import FilterKind, kept_scores, sample_of, unit_weight
 from app.training.checkpoint import Checkpoints
 from app.training.collapse import collapsed
-from app.training.config import DEFAULT_LAYERS, GOING_ON, MANY_ITEMS, Recipe, TrainingConfig, epochs_of
+from app.training.config import DEFAULT_LAYERS, GOING_ON, MANY_ITEMS, SMALL, Recipe, TrainingConfig, epochs_of
 from app.training.evaluate import METRIC, Scores, Validation, scores_with, sweep
 from app.training.fit import VECTORS, fit
 from app.training.ranks import ALONE, Ranks
@@ -36,16 +36,16 @@ OnTrialEpoch = Callable[[int, int, float], None]
 """Called after each epoch of a trial: epochs done in all trials, the most there will be with the last fit, loss."""
 
 SHORT_STEPS = 60  # of a first look; what is best after them is among the best after STEPS
-L2_WEIGHTS = (0.02, 0.05, 0.1, 0.01)  # none suits all data, and nothing else matters as much; the likeliest first
+L2_WEIGHTS = (0.02, 0.05, 0.1, 0.01)  # none suits all data, and nothing else matters as much
+FEW_EDGES, L2_OF_FEW = 15, 0.1  # of a user on average, up to which the largest is the likeliest
+UNMASKED: tuple[dict[str, Any], ...] = ({"mask": False, "l2_weight": 0.02}, {"mask": False, "l2_weight": 0.05})
 ITEMS_ONLY = {"parameters": "items", "n_layers": 1, "l2_weight": 1e-3}  # where users are many and short
-LONGER = 128  # numbers in a vector, tried where the usual is 64
+HANDICAP = 0.98  # of its score, with which that is compared: on other interactions it is seldom as good as on these
 FINALISTS = 3  # of the first rung that are trained at full length
 EASE_L2, EASE_L2_OF_MANY = (20.0, 50.0, 100.0, 200.0, 400.0, 1000.0, 2000.0), (200.0, 1000.0)
 EASE_MANY = 3_000  # items from which fewer matrices are tried: they take seconds each
-FILTER_WEIGHTS = (0.05, 0.1, 0.2, 0.4, 0.7, 1.0, 2.0, 4.0, 10.0)  # every second first, then those beside the best
-# Times the best of them, judged by all users; the vectors of the last fit need less of a filter.
-FINER = (0.0, 0.35, 0.5, 0.7, 1.0, 1.4)
-AS_GOOD = 0.995  # of the best score: half a percent is chance, and less of a filter is less to explain
+FILTER_WEIGHTS = (0.05, 0.1, 0.2, 0.4, 0.7, 1.0, 2.0, 4.0, 10.0, 30.0)  # every second first, then the best's neighbours
+FINER = (0.0, 0.35, 0.5, 0.7, 1.0, 1.4)  # times the best of them, judged by all users
 NO_FILTER: dict[str, Any] = {"item_filter": "none", "filter_l2": 0.0, "filter_weight": 0.0}
 VALIDATION_USERS, VALIDATION_USERS_OF_MANY = 3_000, 1_500  # a standard error of a percent or so, for a second
 # Of a step on two cores of 2023, for planning: seconds an edge, layer and number; a pair of the batch and number; and
@@ -74,7 +74,8 @@ class Trial:
 
     def as_dict(self) -> dict[str, Any]:
         """What tells trials apart, ready for JSON."""
-        names = ("embedding_size", "n_layers", "parameters", "l2_weight", "item_filter", "filter_l2", "filter_weight")
+        of_vectors = ("embedding_size", "n_layers", "parameters", "mask", "l2_weight")
+        names = (*of_vectors, "item_filter", "filter_l2", "filter_weight")
         return {name: getattr(self.recipe, name) for name in names} | {
             "epochs": self.epochs,
             "steps": self.steps,
@@ -140,6 +141,10 @@ def whom_to_ask(parts: Split) -> NDArray[np.int64]:
     return np.union1d(parts.held_users.astype(np.int64), some)
 
 
+def _worth(trial: Trial) -> float:
+    return trial.score * (HANDICAP if trial.recipe.parameters == "items" else 1.0)
+
+
 class _Hooks(NamedTuple):
     began: float
     on_epoch: OnTrialEpoch | None
@@ -170,7 +175,7 @@ class _Search:
         self._ahead = 0  # the most epochs expected after this trial, those of the last fit included
 
     def run(self, remembered: Mapping[str, Any] | None) -> Choice:
-        usual = self._recipe(**(remembered or {}))
+        usual = self._recipe(**(remembered or self._usual()))
         self._ahead = usual.epochs
         recipes = [self._within_budget(usual)] if remembered or not self._searching() else self._plan(usual)
         for recipe in recipes:
@@ -181,7 +186,7 @@ class _Search:
         return Choice(settled, fitted, few, tuple(settled if trial is best else trial for trial in self._trials))
 
     def _settled(self, trial: Trial, fitted: FitResult, few: FewUsers) -> Trial:
-        """With the least weight of the filter that is as good as the best."""
+        """With the best weight of the filter by all users."""
         recipe = trial.recipe
         if recipe.item_filter == "none":
             return trial
@@ -192,9 +197,8 @@ class _Search:
         unit = unit_weight(own, added, users)
         weights = [recipe.filter_weight * factor for factor in FINER]
         scores = [found[METRIC] for found in sweep(own, added, [unit * weight for weight in weights], self._all)]
-        weight, score = next(
-            (weight, score) for weight, score in zip(weights, scores, strict=True) if score >= AS_GOOD * max(scores)
-        )
+        score = max(scores)
+        weight = weights[scores.index(score)]
         filtered = {"filter_weight": weight} if weight else NO_FILTER
         return replace(trial, recipe=replace(recipe, **filtered), score=score)
 
@@ -217,12 +221,15 @@ class _Search:
         full, short = self._seconds(usual), self._seconds(self._shortened(usual))
         last = GOING_ON * full
         room = FITTING_SHARE * self._config.time_budget_seconds - full - last
-        looks = [*self._first_looks()][: max(0, int(room / short))]
+        all_looks = [*self._first_looks()]
+        if len(all_looks) > 1 and full * (len(all_looks) - 1) <= room:
+            yield from self._at_length(all_looks, full, last, usual)
+            return
+        looks = all_looks[: max(0, int(room / short))]
         if len(looks) < 2:  # nothing to choose from
             yield usual
             return
-        longer = self._config.embedding_size is None and usual.embedding_size < LONGER
-        full_ones = FINALISTS + longer + 1  # the last fit too
+        full_ones = FINALISTS + 1  # the last fit too
         for place, changes in enumerate(looks):
             if place and self._lasts_too_long(short + full + last):
                 looks = looks[:place]
@@ -231,28 +238,38 @@ class _Search:
             self._ahead = (len(looks) - place - 1) * recipe.epochs + full_ones * usual.epochs
             yield recipe
         room -= len(looks) * short
-        scores = [trial.score * (1 if place else FAVOUR) for place, trial in enumerate(self._trials)]
+        scores = [_worth(trial) * (1 if place else FAVOUR) for place, trial in enumerate(self._trials)]
         ranking = sorted(range(len(scores)), key=lambda place: -scores[place])
         finalists = ranking[: 1 + max(0, min(FINALISTS - 1, int(room / full)))]
-        at_length: dict[int, float] = {}
         self._best = None  # a look only ranks: the best of several short runs is often so by chance
-        for count, place in enumerate(finalists):
-            self._ahead = (len(finalists) - count + longer) * usual.epochs
-            if not count or not self._lasts_too_long(full + last):  # the first one matters more than the last minute
-                yield self._recipe(**looks[place])
-                at_length[place] = self._trials[-1].score
-        room -= full * (len(finalists) - 1)
-        times, self._ahead = LONGER / usual.embedding_size, usual.epochs
-        fits_in = room > full * times + last * (times - 1) and not self._lasts_too_long(times * (full + last))
-        if longer and fits_in:
-            best = max(at_length, key=lambda place: at_length[place])
-            yield self._recipe(**looks[best] | {"embedding_size": LONGER})
+        yield from self._at_length([looks[place] for place in finalists], full, last, usual)
+
+    def _at_length(
+        self, changes: Sequence[Mapping[str, Any]], full: float, last: float, usual: Recipe
+    ) -> Iterator[Recipe]:
+        """Full runs, as many as there is time for; the first one matters more than the last minute."""
+        for count, changed in enumerate(changes):
+            if count and self._lasts_too_long(full + last):
+                return
+            self._ahead = (len(changes) - count) * usual.epochs
+            yield self._recipe(**changed)
 
     def _first_looks(self) -> Iterator[dict[str, Any]]:
-        if self._config.l2_weight is None:
-            yield from ({"l2_weight": weight} for weight in L2_WEIGHTS)
-            if self._config.n_layers == DEFAULT_LAYERS:
-                yield dict(ITEMS_ONLY)
+        """What may be tried instead of the usual values; the likeliest first."""
+        if self._config.l2_weight is not None:
+            return
+        likeliest = self._usual()
+        if likeliest:
+            yield likeliest
+        yield from (look for weight in L2_WEIGHTS if (look := {"l2_weight": weight}) != likeliest)
+        if self._config.n_layers == DEFAULT_LAYERS:
+            yield dict(ITEMS_ONLY)
+        if self._config.loss == "softmax" and self._graph.n_edges < SMALL:
+            yield from map(dict, UNMASKED)
+
+    def _usual(self) -> dict[str, Any]:
+        short = self._graph.n_edges <= FEW_EDGES * np.count_nonzero(self._graph.user_degrees)
+        return {"l2_weight": L2_OF_FEW} if self._config.loss == "softmax" and short else {}
 
     def _recipe(self, **chosen: Any) -> Recipe:
         return self._config.recipe(self._graph.n_edges, self._graph.n_items, **chosen)
@@ -305,7 +322,7 @@ class _Search:
         trial = Trial(recipe, fitted.epochs, score, fitted.score, fitted.seconds, share, fitted.steps)
         log.info("tried %s", trial.as_dict())
         self._trials.append(trial)
-        if self._best is None or score > self._best[0].score:
+        if self._best is None or _worth(trial) > _worth(self._best[0]):
             self._best = trial, fitted.without_vectors(layer0=True), few.with_sums(users.sums())
 
     def _best_weight(self, own: Scores, added: Scores) -> tuple[float, float]:

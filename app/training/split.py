@@ -11,7 +11,7 @@ from app.graph.bipartite import BipartiteGraph
 SplitKind = Literal["time", "random", "new"]
 
 TELLING_MS = 3_600_000  # an hour: rows of one bulk load, stamped as they came in, lie closer together
-RANDOM_SHARE = 0.1  # of the edges of a user
+RANDOM_SHARE = 0.1  # of the edges of a user, one at least
 FEW_HELD_OUT = 500  # edges; by fewer the best recipe is so by luck: small graphs give up to LARGEST_SHARE of theirs
 LARGEST_SHARE = 0.2
 MOST_HELD_OUT = 10_000  # edges, a standard error of a percent; trials do without them, and each is judged by them
@@ -28,16 +28,38 @@ class Split:
 
 
 def split(graph: BipartiteGraph, rng: np.random.Generator) -> Split:
-    """Hold out each user's last edge where times tell which it is, else a tenth of the edges at random.
+    """Hold out each user's last edge where times tell which it is, else a tenth of their edges at random, at least one.
 
     Of small graphs it is more, to come near FEW_HELD_OUT: the last edges of few users, or up to a fifth at random.
-    At most about MOST_HELD_OUT edges, then those of some users, drawn evenly: everybody's taste counts alike, as it
-    will in serving, while edges drawn evenly are mostly those of the busiest.  Every user keeps at least one edge.
+    At most about MOST_HELD_OUT edges, then those of some users, drawn evenly.  Everybody's taste counts alike, as it
+    will in serving, while edges drawn evenly are mostly those of the busiest, who want another model than most.  Every
+    user keeps at least one edge.
     """
-    if times_tell(graph):
-        last = _last_edges(graph)
-        return _separate(graph, last & _chosen(graph, MOST_HELD_OUT / max(int(last.sum()), 1), rng), "time")
-    return _separate(graph, _random_edges(graph, rng), "random")
+    counts, timed = np.diff(graph.user_items.indptr), times_tell(graph)
+    small = min(LARGEST_SHARE, FEW_HELD_OUT / max(graph.n_edges, 1))
+    if timed:
+        held = np.ones_like(counts)
+        if np.sum(counts > 1) < FEW_HELD_OUT:
+            held = np.maximum(held, (small * counts).astype(counts.dtype))
+    else:
+        held = (max(RANDOM_SHARE, small) * counts + rng.random(graph.n_users)).astype(counts.dtype)
+    held = np.clip(held, 1, np.maximum(counts - 1, 0))
+    held[rng.random(graph.n_users) >= MOST_HELD_OUT / max(int(held.sum()), 1)] = 0
+
+    users = graph.edge_users()
+    edges = np.flatnonzero(held[users] > 0)
+    order = graph.times[edges] if timed and graph.times is not None else rng.random(len(edges))
+    edges = edges[np.lexsort((order, users[edges]))]  # stable: of equal times the later row is the last
+    own = np.where(held > 0, counts, 0)
+    from_the_end = np.repeat(np.cumsum(own), own) - np.arange(len(edges))  # the last of a user is 1
+    mask = np.zeros(graph.n_edges, np.bool_)
+    mask[edges[from_the_end <= np.repeat(held, own)]] = True
+    return Split(
+        train=graph.without(mask),
+        held_users=users[mask],
+        held_items=graph.user_items.indices[mask],
+        kind="time" if timed else "random",
+    )
 
 
 def few_users(parts: Split, most: int) -> Split:
@@ -65,46 +87,3 @@ def times_tell(graph: BipartiteGraph) -> bool:
     np.minimum.at(first, users, times)
     np.maximum.at(last, users, times)
     return bool(np.mean(last - first > TELLING_MS) > 0.5)
-
-
-def _last_edges(graph: BipartiteGraph) -> NDArray[np.bool_]:
-    """Mask of the latest edge of each user with several, or of as many as needed; the later row of equal times."""
-    assert graph.times is not None
-    order = np.lexsort((graph.times, graph.edge_users()))  # stable, so users stay where they were
-    counts = np.diff(graph.user_items.indptr)
-    held = np.minimum(1, (counts - 1).clip(0))
-    if held.sum() < FEW_HELD_OUT:
-        held = np.maximum(held, (_small_share(graph) * counts).astype(counts.dtype))
-    from_the_end = np.repeat(graph.user_items.indptr[1:], counts) - np.arange(graph.n_edges)  # the last is 1
-    mask = np.zeros(graph.n_edges, np.bool_)
-    mask[order[from_the_end <= np.repeat(held, counts)]] = True
-    return mask
-
-
-def _random_edges(graph: BipartiteGraph, rng: np.random.Generator) -> NDArray[np.bool_]:
-    share = max(RANDOM_SHARE, _small_share(graph))
-    users = rng.random(graph.n_users) < MOST_HELD_OUT / (share * graph.n_edges)
-    mask = _chosen(graph, share, rng) & users[graph.edge_users()]
-    kept = np.bincount(graph.edge_users()[~mask], minlength=graph.n_users)
-    starts = graph.user_items.indptr[:-1]
-    bare = (kept == 0) & (np.diff(graph.user_items.indptr) > 0)
-    mask[starts[bare]] = False
-    return mask
-
-
-def _small_share(graph: BipartiteGraph) -> float:
-    return min(LARGEST_SHARE, FEW_HELD_OUT / graph.n_edges)
-
-
-def _chosen(graph: BipartiteGraph, share: float, rng: np.random.Generator) -> NDArray[np.bool_]:
-    """Mask of a random share of the edges."""
-    return rng.random(graph.n_edges) < share
-
-
-def _separate(graph: BipartiteGraph, mask: NDArray[np.bool_], kind: SplitKind) -> Split:
-    return Split(
-        train=graph.without(mask),
-        held_users=graph.edge_users()[mask],
-        held_items=graph.user_items.indices[mask],
-        kind=kind,
-    )

@@ -135,7 +135,19 @@ def test_of_large_data_a_few_users_drawn_evenly_lose_a_tenth() -> None:
     assert 0.9 * MOST_HELD_OUT < len(parts.held_users) < 1.1 * MOST_HELD_OUT
     held_from = np.unique(parts.held_users)
     lost = np.bincount(parts.held_users, minlength=n_users)[held_from] / counts[held_from]
-    drawn = MOST_HELD_OUT / (RANDOM_SHARE * len(users))  # the share of users
-    assert np.mean(held_from < busy) == pytest.approx(0.1 / (0.1 + 0.9 * (1 - 0.9**10)), abs=0.02)
-    assert len(held_from) == pytest.approx(drawn * (busy + 18_000 * (1 - 0.9**10)), rel=0.1)
+    assert np.mean(held_from < busy) == pytest.approx(0.1, abs=0.02)
+    assert len(held_from) == pytest.approx(MOST_HELD_OUT / (RANDOM_SHARE * len(users)) * n_users, rel=0.1)
     assert np.mean(lost[held_from < busy]) == pytest.approx(RANDOM_SHARE, rel=0.1)
+
+
+def test_a_random_split_asks_short_users_too() -> None:
+    """A tenth of the edges would hold one out of a third of those with four, and of nearly all with forty."""
+    counts = np.repeat([1, 2, 4, 40], 100)
+    users = np.repeat(np.arange(400), counts)
+    items = np.concatenate([np.arange(count) for count in counts])
+    graph = BipartiteGraph.from_pairs(users, items, n_users=400, n_items=50)
+    parts = split(graph, np.random.default_rng(0))
+    held = np.bincount(parts.held_users, minlength=400)
+    assert (held[:100] == 0).all()
+    assert (held[100:300] == 1).all()
+    assert 3 < held[300:].mean() < 5
