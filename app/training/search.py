@@ -40,7 +40,8 @@ L2_WEIGHTS = (0.02, 0.05, 0.1, 0.01)  # none suits all data, and nothing else ma
 FEW_EDGES, L2_OF_FEW = 15, 0.1  # of a user on average, up to which the largest is the likeliest
 UNMASKED: tuple[dict[str, Any], ...] = ({"mask": False, "l2_weight": 0.02}, {"mask": False, "l2_weight": 0.05})
 ITEMS_ONLY = {"parameters": "items", "n_layers": 1, "l2_weight": 1e-3}  # where users are many and short
-HANDICAP = 0.98  # of its score, with which that is compared: on other interactions it is seldom as good as on these
+LONGER = 128  # numbers in a vector, tried where the usual is 64
+HANDICAP = 0.99  # of its score, with which that is compared: on other interactions it is seldom as good as on these
 FINALISTS = 3  # of the first rung that are trained at full length
 EASE_L2, EASE_L2_OF_MANY = (20.0, 50.0, 100.0, 200.0, 400.0, 1000.0, 2000.0), (200.0, 1000.0)
 EASE_MANY = 3_000  # items from which fewer matrices are tried: they take seconds each
@@ -223,13 +224,13 @@ class _Search:
         room = FITTING_SHARE * self._config.time_budget_seconds - full - last
         all_looks = [*self._first_looks()]
         if len(all_looks) > 1 and full * (len(all_looks) - 1) <= room:
-            yield from self._at_length(all_looks, full, last, usual)
+            yield from self._at_length(all_looks, usual, room)
             return
         looks = all_looks[: max(0, int(room / short))]
         if len(looks) < 2:  # nothing to choose from
             yield usual
             return
-        full_ones = FINALISTS + 1  # the last fit too
+        full_ones = FINALISTS + self._longer(usual) + 1  # the last fit too
         for place, changes in enumerate(looks):
             if place and self._lasts_too_long(short + full + last):
                 looks = looks[:place]
@@ -242,17 +243,31 @@ class _Search:
         ranking = sorted(range(len(scores)), key=lambda place: -scores[place])
         finalists = ranking[: 1 + max(0, min(FINALISTS - 1, int(room / full)))]
         self._best = None  # a look only ranks: the best of several short runs is often so by chance
-        yield from self._at_length([looks[place] for place in finalists], full, last, usual)
+        yield from self._at_length([looks[place] for place in finalists], usual, room)
 
-    def _at_length(
-        self, changes: Sequence[Mapping[str, Any]], full: float, last: float, usual: Recipe
-    ) -> Iterator[Recipe]:
-        """Full runs, as many as there is time for; the first one matters more than the last minute."""
-        for count, changed in enumerate(changes):
-            if count and self._lasts_too_long(full + last):
-                return
-            self._ahead = (len(changes) - count) * usual.epochs
+    def _at_length(self, changes: Sequence[dict[str, Any]], usual: Recipe, room: float) -> Iterator[Recipe]:
+        """Full runs, and the best of them with longer vectors, as many as the budget has room for.
+
+        room: beside one of them and the last fit; the first one matters more than the last minute.
+        """
+        full, longer = self._seconds(usual), self._longer(usual)
+        last = GOING_ON * full
+        worth: dict[int, float] = {}
+        for place, changed in enumerate(changes):
+            if place and self._lasts_too_long(full + last):
+                break
+            self._ahead = (len(changes) - place + longer) * usual.epochs
             yield self._recipe(**changed)
+            worth[place] = _worth(self._trials[-1])
+        room -= full * (len(changes) - 1)
+        times, self._ahead = LONGER / usual.embedding_size, usual.epochs
+        fits_in = room > full * times + last * (times - 1) and not self._lasts_too_long(times * (full + last))
+        if longer and fits_in:
+            best = max(worth, key=lambda place: worth[place])
+            yield self._recipe(**changes[best] | {"embedding_size": LONGER})
+
+    def _longer(self, usual: Recipe) -> bool:
+        return self._config.embedding_size is None and usual.embedding_size < LONGER
 
     def _first_looks(self) -> Iterator[dict[str, Any]]:
         """What may be tried instead of the usual values; the likeliest first."""
