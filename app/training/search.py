@@ -46,7 +46,9 @@ FINALISTS = 3  # of the first rung that are trained at full length
 EASE_L2, EASE_L2_OF_MANY = (20.0, 50.0, 100.0, 200.0, 400.0, 1000.0, 2000.0), (200.0, 1000.0)
 EASE_MANY = 3_000  # items from which fewer matrices are tried: they take seconds each
 FILTER_WEIGHTS = (0.05, 0.1, 0.2, 0.4, 0.7, 1.0, 2.0, 4.0, 10.0, 30.0)  # every second first, then the best's neighbours
-FINER = (0.0, 0.35, 0.5, 0.7, 1.0, 1.4)  # times the best of them, judged by all users
+# Times the best of them, judged by all users; the vectors of the last fit need less of a filter.
+FINER = (0.0, 0.35, 0.5, 0.7, 1.0, 1.4)
+AS_GOOD = 0.995  # of the best score: half a percent is chance; of little data the filter is the safer part
 NO_FILTER: dict[str, Any] = {"item_filter": "none", "filter_l2": 0.0, "filter_weight": 0.0}
 VALIDATION_USERS, VALIDATION_USERS_OF_MANY = 3_000, 1_500  # a standard error of a percent or so, for a second
 # Of a step on two cores of 2023, for planning: seconds an edge, layer and number; a pair of the batch and number; and
@@ -187,7 +189,7 @@ class _Search:
         return Choice(settled, fitted, few, tuple(settled if trial is best else trial for trial in self._trials))
 
     def _settled(self, trial: Trial, fitted: FitResult, few: FewUsers) -> Trial:
-        """With the best weight of the filter by all users."""
+        """With the best weight of the filter by all users, on data that are not small the least that is as good."""
         recipe = trial.recipe
         if recipe.item_filter == "none":
             return trial
@@ -198,8 +200,8 @@ class _Search:
         unit = unit_weight(own, added, users)
         weights = [recipe.filter_weight * factor for factor in FINER]
         scores = [found[METRIC] for found in sweep(own, added, [unit * weight for weight in weights], self._all)]
-        score = max(scores)
-        weight = weights[scores.index(score)]
+        least = max(scores) * (1.0 if self._graph.n_edges < SMALL else AS_GOOD)
+        weight, score = next((weight, score) for weight, score in zip(weights, scores, strict=True) if score >= least)
         filtered = {"filter_weight": weight} if weight else NO_FILTER
         return replace(trial, recipe=replace(recipe, **filtered), score=score)
 
