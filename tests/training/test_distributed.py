@@ -136,6 +136,9 @@ def test_fits_over_ranks_of_this_machine() -> None:
     single = fit(parts.train, begin, recipe, validate=validation)
     with local_ranks(2, 20.0) as ranks:
         assert isinstance(ranks, LocalGroup)
+        threads = {int(task.name): (task / "comm").read_text() for task in Path("/proc/self/task").iterdir()}
+        of_gloo = {os.sched_getscheduler(thread) for thread, name in threads.items() if name.startswith("gloo")}
+        assert (of_gloo, os.sched_getscheduler(0)) == ({os.SCHED_BATCH}, os.SCHED_OTHER)
         for half, n_users in ((False, 50), (True, 50), (True, 400)):
             assert summed_in_a_step(ranks, half=half, n_users=n_users) == {40 * 8 * (4 * (2 if half else 4) + 4)}
         told: list[int] = []
