@@ -45,6 +45,7 @@ from app.store.client import client_options, cluster_time, open_database, prepar
 from app.store.embedded import EmbeddedMongod
 from app.store.lease import Lease
 from app.store.models import ModelStore
+from app.training.filters import n_neighbours
 
 PARTS = Path(__file__).parent / "serving_parts"
 DATABASE = "benchmark"
@@ -59,7 +60,6 @@ WANTED = {
     "fold-in, first": (0.5, 0.2),
     "fold-in, again": (0.95, 0.95),
 }  # least ratio up to 5,000 courses and above
-MANY_ITEMS, NEIGHBOURS, NEIGHBOURS_OF_MANY = 10_000, 300, 100  # entries of an item in a filter, as training cuts them
 LEAST_BATCH = 5_000  # lists a second
 PLAIN = {"Accept-Encoding": "identity"}
 MOST_P99 = 1.25  # of the bare endpoint's, default options
@@ -569,7 +569,7 @@ def make_contents(
 
 def make_filter(n_items: int, rng: np.random.Generator) -> ItemFilter:
     """As many entries as a trained one has, as large as the inner products of the vectors."""
-    length = min(n_items, NEIGHBOURS if n_items <= MANY_ITEMS else NEIGHBOURS_OF_MANY)
+    length = min(n_items, n_neighbours(n_items))
     gap = n_items // length
     items = gap * np.arange(length) + rng.integers(0, gap, (n_items, length))  # ascending
     starts = np.arange(n_items + 1, dtype=np.int64) * length
