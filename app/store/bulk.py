@@ -23,14 +23,15 @@ async def insert_new(collection: Collection, documents: Sequence[Document], sess
     """
     there: list[int] = []
     sample = documents[:: len(documents) // SAMPLE or 1]
-    if len(documents) > SAMPLE and await _positions_there(collection, sample, session):
-        there = await _positions_there(collection, documents, session)
+    if len(documents) > SAMPLE and await positions_there(collection, sample, session):
+        there = await positions_there(collection, documents, session)
     fresh = sorted(set(range(len(documents))).difference(there))
     refused = await _insert([documents[position] for position in fresh], collection, session)
     return sorted([*there, *(fresh[index] for index in refused)])
 
 
-async def _positions_there(collection: Collection, documents: Sequence[Document], session: Session) -> list[int]:
+async def positions_there(collection: Collection, documents: Sequence[Document], session: Session) -> list[int]:
+    """Positions of the documents whose ``_id`` is there."""
     ids = [document["_id"] for document in documents]
     found = await collection.find({"_id": {"$in": ids}}, {"_id": 1}, session=session).to_list(None)
     there = {document["_id"] for document in found}

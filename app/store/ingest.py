@@ -15,7 +15,7 @@ from pymongo.operations import UpdateOne
 
 from app.errors import HttpError, UnavailableError, UnknownCourseError, UnknownUserError
 from app.schemas.interactions import Interaction
-from app.store.bulk import insert_new, update_each
+from app.store.bulk import insert_new, positions_there, update_each
 from app.store.client import Collection as MongoCollection
 from app.store.client import Database, Document, Session, operation_time, to_timestamp
 from app.store.courses import CourseStore
@@ -174,12 +174,25 @@ async def _look_up(db: Database, rows: Iterable[Interaction], known: _Known, *, 
 async def _write(interactions: MongoCollection, batch: _Batch, session: Session) -> tuple[set[int], int]:
     """Positions of the rows that were inserted, and how many others overwrote what was there."""
     newest = batch.newest()
-    documents = [_document(key, batch.rows[position]) for key, position in newest.items()]
-    there = await insert_new(interactions, documents, session)
-    updates = [_update(documents[index], overwrite=batch.overwrite) for index in there]
-    _, overwritten = await update_each(interactions, updates, session)
-    positions = list(newest.values())
-    return set(positions).difference(positions[index] for index in there), overwritten
+    left = {position: _document(key, batch.rows[position]) for key, position in newest.items()}
+    inserted: set[int] = set()
+    overwritten = 0
+    for _ in range(ATTEMPTS):
+        positions, documents = [*left], [*left.values()]
+        there = await insert_new(interactions, documents, session)
+        inserted.update(set(positions).difference(positions[index] for index in there))
+        updates = [_update(documents[index], overwrite=batch.overwrite) for index in there]
+        _, n_updated = await update_each(interactions, updates, session)
+        overwritten += n_updated
+        if n_updated == len(there):
+            return inserted, overwritten
+        # The others are newer, or a deletion that is still going on took them after they were found.
+        found = [documents[index] for index in there]
+        still = set(await positions_there(interactions, found, session))
+        left = {positions[index]: documents[index] for place, index in enumerate(there) if place not in still}
+        if not left:
+            return inserted, overwritten
+    raise UnavailableError("these interactions are deleted as fast as they are written")
 
 
 async def _withdraw(interactions: MongoCollection, keys: list[str], session: Session) -> None:

@@ -7,11 +7,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pymongo.operations import UpdateOne
 
 from app.errors import UnknownCourseError, UnknownUserError
 from app.schemas.fields import MAX_ID_LENGTH
 from app.schemas.interactions import Interaction, StoredInteraction
-from app.store.client import Database, cluster_time
+from app.store import ingest
+from app.store.bulk import update_each
+from app.store.client import Collection, Database, Session, cluster_time
 from app.store.courses import CourseStore
 from app.store.deletions import LOGGED, deletion_count, gone_since
 from app.store.ingest import InteractionsWritten
@@ -317,6 +320,29 @@ async def test_a_user_deleted_in_the_middle_of_a_batch(database: Database, auto_
         assert await users.existing(["u"]) == {"u"}
     else:
         assert (sum(counts(written)), len(written.unknown), stored) == (0, n_rows, 0)
+
+
+async def test_a_row_that_goes_between_looking_and_updating_is_written(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A deletion that goes on takes older rows that the writer has found and is about to update."""
+    store = InteractionStore(database)
+    batch = [row("u", "c", f"type {number}") for number in range(3)]
+    await store.write_many(batch, auto_create=True)
+    await store.write_many([row("u", "c", "type 2", day=1)], auto_create=True)
+    deleted: list[int] = []
+
+    async def late(collection: Collection, updates: Sequence[UpdateOne], session: Session) -> tuple[int, int]:
+        if not deleted:
+            gone = await collection.delete_one({"_id": interaction_key("u", "c", "type 0")})
+            deleted.append(gone.deleted_count)
+        return await update_each(collection, updates, session)
+
+    monkeypatch.setattr(ingest, "update_each", late)
+    written = await store.write_many(batch, auto_create=True)
+    assert deleted == [1]
+    assert counts(written) == (1, 1, 1)
+    assert await database["interactions"].count_documents({}) == 3
 
 
 @pytest.mark.parametrize("auto_create", [True, False])
