@@ -26,7 +26,8 @@ class Collapsing:
 
     def __init__(self, like: Embeddings, asked: Collection[int]) -> None:
         self.n_asked, self._asked = 0, asked
-        nothing: dict[str, Any] = {field.name: getattr(like, field.name) * 1e-9 for field in fields(Embeddings)}
+        whole = {field.name: getattr(like, field.name) for field in fields(Embeddings)}
+        nothing: dict[str, Any] = {name: value * 1e-9 for name, value in whole.items() if value is not None}
         owned = Owned(Part(random_graph(), nothing["user_vectors"]), (len(nothing["user_vectors"]),))
         self._result = FitResult(Embeddings(**nothing), (4.0,), 1, "cpu", 1.0, 1, score=0.5, owned=owned)
 
@@ -68,7 +69,7 @@ def test_then_the_recipe_of_the_next_best_trial_is_taken_and_judged(usual: Train
     assert "learned by the recipe of another trial" in model.verdict.reason
     (chosen,) = (trial for trial in model.trials if trial["chosen"])
     (before,) = (trial for trial in usual.trials if trial["chosen"])
-    told = ("l2_weight", "parameters")
+    told = ("l2_weight", "parameters", "mask")
     others = [trial for trial in usual.trials if any(trial[name] != before[name] for name in told)]
     assert chosen["ndcg@20"] == max(trial["ndcg@20"] for trial in others)
     assert [getattr(model.recipe, name) for name in told] == [chosen[name] for name in told]
