@@ -217,7 +217,7 @@ class _Search:
         return replace(recipe, epochs=max(1, min(recipe.epochs, fitting)))
 
     def _plan(self, usual: Recipe) -> Iterator[Recipe]:
-        """Short runs first, then the best of them at full length, as many as the budget has room for.
+        """All at full length where there is room; else short runs, then the best of them, as many as there is room for.
 
         At least one full run, and the time of the last fit on all interactions, are set aside.
         """
@@ -285,6 +285,7 @@ class _Search:
             yield from map(dict, UNMASKED)
 
     def _usual(self) -> dict[str, Any]:
+        """What is likelier than the usual values of the configuration, which know nothing of users."""
         short = self._graph.n_edges <= FEW_EDGES * np.count_nonzero(self._graph.user_degrees)
         return {"l2_weight": L2_OF_FEW} if self._config.loss == "softmax" and short else {}
 
