@@ -1,27 +1,12 @@
-"""Layer 0: the vectors that training starts from."""
+"""Features as vectors that training starts from."""
 
 from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.domain.interactions import Features
-
 FITTED_RMS = 0.1  # size of reduced and projected features, as of the authors' N(0, 0.1); their own unit means nothing
 PCA_ROWS = 20_000  # enough rows to find the directions of the features
-
-
-def initial_vectors(n_rows: int, size: int, features: Features, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Start of one side, users or items: (n_rows, size) float32.
-
-    Rows with features start from them: as they are when they have ``size`` numbers, else fitted to it.
-    The others are drawn uniformly from +-sqrt(6 / (n_rows + size)) (Glorot and Bengio 2010, "Xavier").
-    """
-    bound = np.sqrt(6.0 / (n_rows + size))
-    vectors = rng.uniform(-bound, bound, (n_rows, size)).astype(np.float32)
-    if len(features.rows):
-        vectors[features.rows] = fit_features(features.values, size, rng)
-    return vectors
 
 
 def fit_features(values: NDArray[np.float32], size: int, rng: np.random.Generator) -> NDArray[np.float32]:

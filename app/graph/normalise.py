@@ -9,9 +9,23 @@ from app.graph.bipartite import BipartiteGraph
 
 def edge_norms(graph: BipartiteGraph) -> NDArray[np.float64]:
     """w_ui / sqrt(d_u d_i) of each edge, (E,); degrees are sums of weights, nothing is added to them."""
-    users, items = graph.edge_users(), graph.user_items.indices
-    roots = np.sqrt(graph.user_degrees[users] * graph.item_degrees[items])
-    norms: NDArray[np.float64] = graph.user_items.data / roots
+    return _norms(graph.user_items, graph.user_degrees, graph.item_degrees)
+
+
+def normalised_user_items(graph: BipartiteGraph, low: int = 0, high: int | None = None) -> csr_array:
+    """N = Du^-1/2 R Di^-1/2, (U, I) float32, or its rows low..high."""
+    some = slice(low, high)
+    edges = graph.user_items if (low, high) == (0, None) else graph.user_items[some]
+    norms = _norms(edges, graph.user_degrees[some], graph.item_degrees).astype(np.float32)
+    return csr_array((norms, edges.indices, edges.indptr), shape=edges.shape)
+
+
+def _norms(
+    edges: csr_array, user_degrees: NDArray[np.float64], item_degrees: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    roots = np.repeat(user_degrees, np.diff(edges.indptr))
+    roots *= item_degrees[edges.indices]
+    norms: NDArray[np.float64] = edges.data / np.sqrt(roots, out=roots)
     return norms
 
 

@@ -4,32 +4,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from app.graph.bipartite import BipartiteGraph
-from app.graph.normalise import edge_norms
-
 OVERSAMPLING = 8
 ITERATIONS = 4
 SMALLEST = 1e-3  # of the largest value: of smaller ones float32 leaves nothing, as it holds their squares
 BLOCK_BYTES, LEAST_COLUMNS = 64 << 20, 8  # of users' vectors that are held at a time
 
 
-def normalised_user_items(graph: BipartiteGraph) -> csr_array:
-    """N = Du^-1/2 R Di^-1/2, (U, I) float32."""
-    norms = edge_norms(graph).astype(np.float32)
-    return csr_array((norms, graph.user_items.indices, graph.user_items.indptr), shape=graph.user_items.shape)
-
-
-def singular_vectors(
-    matrix: csr_array, rank: int, rng: np.random.Generator
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """First left vectors (U, r), values (r,) and right vectors (I, r) of a matrix, r = min(rank, U, I).
-
-    A left vector whose value is 0 to rounding is 0.
-    """
-    values, right = right_singular_vectors(matrix, rank, rng)
-    inverse = np.divide(1.0, values, out=np.zeros_like(values), where=values > SMALLEST * values.max(initial=0.0))
-    left: NDArray[np.float32] = matrix @ (right * inverse)
-    return left, values, right
+def inverse_of(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """1 / s of singular values, (r,), and 0 of those that are 0 to rounding: left vectors are M (right * inverse)."""
+    return np.divide(1.0, values, out=np.zeros_like(values), where=values > SMALLEST * values.max(initial=0.0))
 
 
 def right_singular_vectors(

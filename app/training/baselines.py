@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from app.graph.bipartite import BipartiteGraph
-from app.graph.spectral import normalised_user_items, right_singular_vectors
+from app.graph.normalise import normalised_user_items
+from app.graph.spectral import right_singular_vectors
 from app.training.blend import FilterKind
 from app.training.config import Filter
 from app.training.evaluate import METRIC, Rows, Scores, add_sparse

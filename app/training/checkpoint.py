@@ -18,6 +18,7 @@ from app.graph.bipartite import BipartiteGraph
 from app.training.config import Recipe
 from app.training.part import Owned, Part
 from app.training.result import FitResult
+from app.training.start import StartVectors
 
 Array = NDArray[Any]
 
@@ -52,13 +53,15 @@ class Checkpoints(Protocol):
 FORMAT = 2  # of what is kept: another release does not find what it could not read
 
 
-def fit_key(graph: BipartiteGraph, initial: NDArray[np.float32], recipe: Recipe, *others: object) -> str:
+def fit_key(graph: BipartiteGraph, initial: NDArray[np.float32] | StartVectors, recipe: Recipe, *others: object) -> str:
     """SHA-256 of all that a fit's result depends on."""
     digest = hashlib.sha256(json.dumps([FORMAT, recipe.as_dict(), *map(str, others)], sort_keys=True).encode())
     for matrix in (graph.user_items, graph.seen):
         for array in (matrix.indptr, matrix.indices, matrix.data):
             digest.update(np.ascontiguousarray(array).data)
-    digest.update(f"{initial.shape}".encode() + np.ascontiguousarray(initial).data)
+    digest.update(f"{type(initial)} {initial.shape}".encode())
+    for table in initial.tables() if isinstance(initial, StartVectors) else [initial]:
+        digest.update(np.ascontiguousarray(table).data)
     return digest.hexdigest()
 
 

@@ -15,7 +15,7 @@ from scipy.linalg.lapack import dpotrf, dpotri
 from scipy.sparse import csr_array, vstack
 
 from app.graph.bipartite import BipartiteGraph
-from app.graph.spectral import normalised_user_items
+from app.graph.normalise import normalised_user_items
 
 FEW_ITEMS, MANY_ITEMS = 3_000, 10_000  # up to the first more neighbours are kept, from the second on fewer
 NEIGHBOURS_OF_FEW, NEIGHBOURS, NEIGHBOURS_OF_MANY = 1_000, 300, 100

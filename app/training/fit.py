@@ -38,6 +38,7 @@ from app.training.propagation import Propagation
 from app.training.ranks import ALONE, Ranks
 from app.training.result import FitResult, OnEpoch, ShouldStop
 from app.training.sampling import Rows, edge_batches, pairs_in_batches, steps_of, usable_edges
+from app.training.start import StartVectors
 
 BeforeStep = Callable[[], None]
 """Called before each step, when the state of the trainer is whole.  May raise CancelledError."""
@@ -228,7 +229,7 @@ class Trainer:
 
 def fit(
     graph: BipartiteGraph,
-    initial: NDArray[np.float32],
+    initial: NDArray[np.float32] | StartVectors,
     recipe: Recipe,
     *,
     stop_after: int | None = None,
@@ -243,7 +244,8 @@ def fit(
     """Train layer 0 for ``recipe.epochs`` passes, or with ``validate`` until it stops helping; the best come back.
 
     With a learning rate that decays, only the second half of the epochs is validated.
-    initial: (N, D) float32, users first.  stop_after: end after so many epochs of the recipe's schedule.
+    initial: (N, D) float32, users first, or what makes it.
+    stop_after: end after so many epochs of the recipe's schedule.
     in_place: ``initial`` is not needed any more and may be written to.
     checkpoints: where the state is kept when due, and the result; a fit of which something is kept goes on from there.
     ranks: who trains together; the others are told their part, and this process is the first.
@@ -299,7 +301,9 @@ def fit_part(
     """
     began = time.perf_counter()
     recipe = job.recipe
-    trainer = Trainer(job.graph, job.initial, recipe, ranks, in_place=job.in_place)
+    initial = job.initial
+    assert not isinstance(initial, StartVectors)
+    trainer = Trainer(job.graph, initial, recipe, ranks, in_place=job.in_place)
     if not job.learn:
         embeddings, owned = _finished(trainer.finish(), job, ranks)
         return FitResult(embeddings, (), 0, str(trainer.device), 0.0, 0, owned=owned)
@@ -328,7 +332,7 @@ def fit_part(
 
     every = max(1, n_epochs // VALIDATIONS)
     first = (recipe.epochs + 1) // 2 if recipe.decay else 1  # steps still long say little of where they will settle
-    with freed_memory_kept() if job.initial.nbytes < MOST_KEPT_BYTES else nullcontext():
+    with freed_memory_kept() if initial.nbytes < MOST_KEPT_BYTES else nullcontext():
         for epoch in range(len(losses) + 1, n_epochs + 1):
             losses.append(trainer.epoch(before_step))
             if on_epoch is not None:

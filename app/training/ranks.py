@@ -81,7 +81,7 @@ class Ranks:
 
     def share(self, job: FitJob) -> FitJob:
         """This rank's part of a fit; called by the first, the others wait for theirs."""
-        return job
+        return job.made()
 
     def whole(self, arrays: Mapping[str, Array]) -> Mapping[str, Array] | None:
         """Arrays by name, with the rows of all users where they are rows of users; at the first rank, else None."""

@@ -37,13 +37,12 @@ from app.training.remembered import recipe_fields, remembered_filter
 from app.training.result import FitResult, Metrics, OnEpoch, ShouldStop, TrainedModel, Verdict, after
 from app.training.search import Choice, Trial, choose, ease_weights, whom_to_ask
 from app.training.split import Split, split
-from app.training.start import start_vectors
+from app.training.start import StartVectors, start_vectors
 from app.training.users import FewUsers, SomeUsers, Users
 
 log = logging.getLogger(__name__)
 
 OTHERS = 2  # trials whose recipes are taken when the last fit collapses
-LARGE_BYTES = 100 << 20  # of layer 0, above which it is made anew rather than held twice
 LEAST_HELD_OUT = 100  # fewer say nothing: one hit more or less would be a percent or more
 UNJUDGED_GF_CF = {"item_filter": "gf_cf", "filter_weight": 1.0}  # of little data a filter says more than vectors do
 UNJUDGED_FILTER: Mapping[FilterWish, Mapping[str, Any]] = {
@@ -198,7 +197,8 @@ def _going_on(
         return why
     parts = warm.hold_out_new(known, graph, rng)
     learned = graph if parts is None else parts.train
-    start = warm.warm_start(current, known, learned, nodes.start(learned, replace(recipe, start="xavier")))
+    otherwise = nodes.start(learned, replace(recipe, start="xavier")).whole()
+    start = warm.warm_start(current, known, learned, otherwise)
     short = warm.warm_recipe(recipe, learned.n_edges)
     try:
         final = fit(learned, start, short, in_place=True, stay=VECTORS, **hooks._asdict())
@@ -266,7 +266,7 @@ class _Way(NamedTuple):
 
     said: str
     trial: Trial
-    start: NDArray[np.float32]
+    start: NDArray[np.float32] | StartVectors
     recipe: Recipe
     stop_after: int | None
 
@@ -412,19 +412,16 @@ class _Nodes:
     def __init__(self, snapshot: Snapshot, seed: int, learn: LearnEncoder | None) -> None:
         self._snapshot, self._seed, self._learn = snapshot, seed, learn
         self._contents: dict[int, tuple[Content | None, Content | None]] = {}  # of users and items, by size
-        self._starts: dict[Any, NDArray[np.float32]] = {}
+        self._starts: dict[Any, StartVectors] = {}
 
-    def start(self, graph: BipartiteGraph, recipe: Recipe) -> NDArray[np.float32]:
-        """Layer 0 to train from, to be written to; made once for each graph and size unless it is large."""
+    def start(self, graph: BipartiteGraph, recipe: Recipe) -> StartVectors:
+        """Layer 0 to train from; found once for each graph and size."""
         key = id(graph), recipe.embedding_size, recipe.start, recipe.start_rms  # all else that matters is the same
-        if key in self._starts:
-            return self._starts[key].copy()
-        users, items = self._of_size(recipe.embedding_size)
-        features = self._snapshot.user_features, self._snapshot.item_features
-        start = start_vectors(graph, recipe, *features, user_content=users, item_content=items)
-        if start.nbytes < LARGE_BYTES:
-            self._starts[key] = start.copy()
-        return start
+        if key not in self._starts:
+            users, items = self._of_size(recipe.embedding_size)
+            features = self._snapshot.user_features, self._snapshot.item_features
+            self._starts[key] = start_vectors(graph, recipe, *features, user_content=users, item_content=items)
+        return self._starts[key]
 
     def with_items(
         self, embeddings: Embeddings, graph: BipartiteGraph, item_filter: ItemFilter | None, users: SomeUsers

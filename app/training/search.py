@@ -26,11 +26,12 @@ from app.training.ranks import ALONE, Ranks
 from app.training.result import FitResult, ShouldStop
 from app.training.sampling import steps_in_epoch
 from app.training.split import Split, few_users
+from app.training.start import StartVectors
 from app.training.users import FewUsers, Users
 
 log = logging.getLogger(__name__)
 
-Start = Callable[[BipartiteGraph, Recipe], NDArray[np.float32]]
+Start = Callable[[BipartiteGraph, Recipe], StartVectors]
 """Layer 0 to train from, (N, D), to be written to."""
 OnTrialEpoch = Callable[[int, int, float], None]
 """Called after each epoch of a trial: epochs done in all trials, the most there will be with the last fit, loss."""

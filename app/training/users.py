@@ -5,12 +5,13 @@ itself; the first rank asks, and one that trains alone does so of itself.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
+from app.graph.normalise import normalised_user_items
 from app.training.checkpoint import Array, Checkpoint
 from app.training.filters import taken_items
 from app.training.part import Owned, Part
@@ -181,14 +182,11 @@ def _sums(part: Part, request: Checkpoint) -> Checkpoint:
 def _own(part: Part, request: Checkpoint) -> Checkpoint:
     sent, messages, size = request.arrays["sent"], request.arrays["messages"], part.vectors.shape[1]
     squares, products = np.zeros((sent.shape[1], sent.shape[1])), np.zeros((sent.shape[1], size))
+    graph = replace(part.graph, item_degrees=request.arrays["item_degrees"])
     for start in range(0, len(part.vectors), BLOCK_ROWS):
-        rows = slice(start, start + BLOCK_ROWS)
-        edges = part.graph.user_items[rows]
-        degrees = np.repeat(part.graph.user_degrees[rows], np.diff(edges.indptr))
-        norms = (edges.data / np.sqrt(degrees * request.arrays["item_degrees"][edges.indices])).astype(np.float32)
-        received = csr_array((norms, edges.indices, edges.indptr), shape=edges.shape)
+        received = normalised_user_items(graph, start, start + BLOCK_ROWS)
         inputs = (received @ sent).astype(np.float64)
-        own = part.vectors[rows].astype(np.float64) - received @ messages
+        own = part.vectors[start : start + BLOCK_ROWS].astype(np.float64) - received @ messages
         squares += inputs.T @ inputs
         products += inputs.T @ own
     return Checkpoint({"squares": squares.ravel(), "products": products.ravel()}, {})

@@ -4,7 +4,7 @@ Random graphs as of `scripts/bench scale`, trained with the usual recipe for a f
 number in processes of its own.  All share the same threads: one process has them all, of several each its part.
 `bytes/step` is counted where the sums are taken, beside what the formula says: 2 K sums of (I, D) in bfloat16 and one
 in float32.  Memory is the most beyond that of a process that has imported what it needs: `first` holds the whole graph
-and layer 0 besides its part, `other` is the largest of the others.  --save adds the points to a JSON file, from which
+besides its part, `other` is the largest of the others.  --save adds the points to a JSON file, from which
 `scripts/capacity` is fitted.
 """
 
@@ -23,12 +23,14 @@ import click
 import numpy as np
 import torch
 
+from app.domain.interactions import Features
 from app.errors import CancelledError
 from app.graph.bipartite import BipartiteGraph
 from app.training.config import DEFAULT_LAYERS, TrainingConfig
 from app.training.distributed.group import Group
 from app.training.distributed.launch import LocalGroup, local_ranks
 from app.training.fit import fit
+from app.training.start import start_vectors
 from scripts.benchmarks.scale import OF_A_USER, OF_AN_ITEM
 
 EDGES = (100_000, 1_000_000, 10_000_000)
@@ -99,7 +101,7 @@ def measured(
     )
     graph = BipartiteGraph.from_pairs(keys // n_items, keys % n_items, n_users=n_users, n_items=n_items)
     recipe = (config or TrainingConfig(device="cpu")).recipe(graph.n_edges, n_items)
-    initial = rng.standard_normal((graph.n_nodes, recipe.embedding_size), np.float32)
+    initial = start_vectors(graph, recipe, Features.none(), Features.none())
     del keys
     gc.collect()
     Path("/proc/self/clear_refs").write_text("5")  # the high water mark begins anew: making the graph was no training

@@ -41,7 +41,6 @@ from app.domain.interactions import Features
 from app.domain.vocabulary import Vocabulary
 from app.errors import CancelledError
 from app.graph.bipartite import BipartiteGraph
-from app.graph.initial import initial_vectors
 from app.graph.normalise import normalised_adjacency
 from app.memory import freed_memory_kept
 from app.training.config import Recipe, TrainingConfig
@@ -270,8 +269,8 @@ class Ours:
 
 def time_steps(graph: BipartiteGraph, rounds: int, *, peers: bool) -> list[Timing]:
     """All systems in turns; medians."""
-    rng = np.random.default_rng(0)
-    initial = np.concatenate([initial_vectors(n, SIZE, Features.none(), rng) for n in (graph.n_users, graph.n_items)])
+    recipe = TrainingConfig(embedding_size=SIZE).recipe(graph.n_edges, graph.n_items, start="xavier")
+    initial = start_vectors(graph, recipe, Features.none(), Features.none()).whole()
     systems = {"torch CSR + autograd": (torch_csr(graph, initial), 6)}
     if peers:
         systems["PyG LightGCN, CSR"] = pyg(graph, initial, csr=True), 6

@@ -10,21 +10,21 @@ from app.domain.embeddings import Embeddings
 from app.domain.interactions import Features
 from app.errors import CancelledError, DivergedError, NothingToLearnError
 from app.graph.bipartite import BipartiteGraph
-from app.graph.initial import initial_vectors
 from app.training.checkpoint import Checkpoint, finished, fit_key
 from app.training.config import Combination, Loss, TrainingConfig
 from app.training.device import UnusableDeviceError, choose_device
 from app.training.fit import fit
 from app.training.result import FitResult
 from app.training.sampling import usable_edges
+from app.training.start import start_vectors
 from tests.support.graphs import checkerboard, random_graph
 
 SMALL = TrainingConfig(embedding_size=16, loss="bpr", epochs=30, device="cpu").recipe(150, 100)
 
 
 def start(graph: BipartiteGraph, size: int = 16) -> NDArray[np.float32]:
-    rng = np.random.default_rng(0)
-    return np.concatenate([initial_vectors(n, size, Features.none(), rng) for n in (graph.n_users, graph.n_items)])
+    recipe = replace(SMALL, embedding_size=size, start="xavier")
+    return start_vectors(graph, recipe, Features.none(), Features.none()).whole()
 
 
 def graph_of(pairs: list[tuple[int, int]], n_users: int, n_items: int) -> BipartiteGraph:

@@ -17,7 +17,7 @@ from app.training.run import scores_of, train
 from app.training.sampling import steps_in_epoch
 from app.training.search import FITTING_SHARE, HANDICAP, NO_FILTER, Choice, choose, ease_weights, step_seconds
 from app.training.split import Split, split
-from app.training.start import start_vectors
+from app.training.start import StartVectors, start_vectors
 from tests.support.content import alone
 from tests.support.graphs import random_graph
 from tests.training.test_run import WEIGHTS, tastes
@@ -29,7 +29,7 @@ def parts_of(snapshot: Snapshot) -> Split:
     return split(BipartiteGraph.from_snapshot(snapshot, WEIGHTS), np.random.default_rng(0))
 
 
-def start(graph: BipartiteGraph, recipe: Recipe) -> NDArray[np.float32]:
+def start(graph: BipartiteGraph, recipe: Recipe) -> StartVectors:
     return start_vectors(graph, recipe, Features.none(), Features.none())
 
 

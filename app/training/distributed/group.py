@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from torch._C._distributed_c10d import Store  # torch.distributed has it too, bu
 from app.errors import RankLostError
 from app.training.checkpoint import Array, Checkpoint
 from app.training.device import choose_device
-from app.training.distributed.parts import OF_ALL, job_parts, packed, unpacked, user_bounds
+from app.training.distributed.parts import OF_ALL, job_part, packed, unpacked, user_bounds
 from app.training.job import FitJob
 from app.training.ranks import Gathered, Ranks, Work
 
@@ -127,13 +128,11 @@ class Group(Ranks):
         """Tell the others that there is a fit, and send each its part."""
         bounds = self._bounds or user_bounds(job.graph, self.size)
         self._tell(FIT)
-        parts = job_parts(job, bounds)
-        own = next(parts)
         with self._guarded():
-            for rank, part in enumerate(parts, 1):
-                _send(packed(part), rank)
+            for rank, (low, high) in enumerate(pairwise(bounds[1:]), 1):
+                _send(packed(job_part(job, low, high)), rank)
         self._counts = np.diff(bounds).tolist()
-        return own
+        return job_part(job, *bounds[:2])  # last, so that at no time there are two
 
     def gathered(self, requests: Sequence[Checkpoint], do: Work) -> Gathered:
         """See ``Ranks``; called by the first, while the others are in ``next_work``."""

@@ -3,9 +3,7 @@
 Users keep their order and each rank has a range of them, so what is of users is cut by rows.
 """
 
-from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +15,7 @@ from app.training.config import Recipe
 from app.training.evaluate import Validation
 from app.training.job import FitJob
 from app.training.split import Split
+from app.training.start import StartVectors
 
 OF_USERS = ("user_vectors", "initial_user")  # (U, D)
 OF_NODES = ("layer0", "exp_avg", "exp_avg_sq", "best_layer0")  # (N, D), users first
@@ -61,12 +60,8 @@ def array_part(name: str, array: Array, n_users: int, low: int, high: int) -> Ar
     return array[low:high] if name in OF_USERS else array
 
 
-def job_parts(job: FitJob, bounds: Sequence[int]) -> Iterator[FitJob]:
-    """The job of each rank, one after the other: each is a copy."""
-    return (_job_part(job, low, high) for low, high in pairwise(bounds))
-
-
-def _job_part(job: FitJob, low: int, high: int) -> FitJob:
+def job_part(job: FitJob, low: int, high: int) -> FitJob:
+    """The job of the rank that has the users low..high; a copy."""
     graph, n_users = graph_part(job.graph, low, high), job.graph.n_users
     validate = job.validate
     if isinstance(validate, Validation):
@@ -80,13 +75,15 @@ def _job_part(job: FitJob, low: int, high: int) -> FitJob:
     if kept is not None:
         arrays = {name: array_part(name, array, n_users, low, high) for name, array in kept.arrays.items()}
         kept = Checkpoint(arrays, kept.values)
-    initial = nodes_part(job.initial, n_users, low, high)
-    return replace(job, graph=graph, initial=initial, validate=validate, kept=kept)
+    start = job.initial
+    initial = start.part(low, high) if isinstance(start, StartVectors) else nodes_part(start, n_users, low, high)
+    return replace(job, graph=graph, initial=initial, validate=validate, kept=kept, in_place=True)
 
 
 def packed(job: FitJob) -> Checkpoint:
     """A part as arrays and plain values, to be sent."""
-    graph = job.graph
+    graph, initial = job.graph, job.initial
+    assert not isinstance(initial, StartVectors)
     arrays: dict[str, Array] = {
         "weights": graph.user_items.data,
         "items": graph.user_items.indices,
@@ -95,7 +92,7 @@ def packed(job: FitJob) -> Checkpoint:
         "seen_starts": graph.seen.indptr,
         "user_degrees": graph.user_degrees,
         "item_degrees": graph.item_degrees,
-        "initial": job.initial,
+        "initial": initial,
     }
     values = {"n_items": graph.n_items, "recipe": job.recipe.as_dict(), "stop_after": job.stop_after}
     values |= {"stay": job.stay, "learn": job.learn}
@@ -128,5 +125,5 @@ def unpacked(parcel: Checkpoint) -> FitJob:
         own = {name.removeprefix("kept/"): array for name, array in arrays.items() if name.startswith("kept/")}
         kept = Checkpoint(own, values["kept"])
     recipe, stay = Recipe(**values["recipe"]), tuple(values["stay"])
-    job = FitJob(graph, arrays["initial"], recipe, values["stop_after"], validate, kept, stay=stay)
+    job = FitJob(graph, arrays["initial"], recipe, values["stop_after"], validate, kept, in_place=True, stay=stay)
     return replace(job, learn=values["learn"])
