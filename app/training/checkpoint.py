@@ -16,16 +16,19 @@ from numpy.typing import NDArray
 from app.domain.embeddings import Embeddings
 from app.graph.bipartite import BipartiteGraph
 from app.training.config import Recipe
+from app.training.layer0 import Layer0
 from app.training.part import Owned, Part
 from app.training.result import FitResult
-from app.training.start import StartVectors
 
 Array = NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """arrays: in the keeper's hands from then on.  values: ready for JSON, integers of any size."""
+    """values: ready for JSON, integers of any size.
+
+    arrays: if it is to be kept, those of a fit that goes on and changes them: keeping is copying.
+    """
 
     arrays: Mapping[str, Array]
     values: Mapping[str, Any]
@@ -53,14 +56,14 @@ class Checkpoints(Protocol):
 FORMAT = 2  # of what is kept: another release does not find what it could not read
 
 
-def fit_key(graph: BipartiteGraph, initial: NDArray[np.float32] | StartVectors, recipe: Recipe, *others: object) -> str:
+def fit_key(graph: BipartiteGraph, initial: NDArray[np.float32] | Layer0, recipe: Recipe, *others: object) -> str:
     """SHA-256 of all that a fit's result depends on."""
     digest = hashlib.sha256(json.dumps([FORMAT, recipe.as_dict(), *map(str, others)], sort_keys=True).encode())
     for matrix in (graph.user_items, graph.seen):
         for array in (matrix.indptr, matrix.indices, matrix.data):
             digest.update(np.ascontiguousarray(array).data)
     digest.update(f"{type(initial)} {initial.shape}".encode())
-    for table in initial.tables() if isinstance(initial, StartVectors) else [initial]:
+    for table in [initial] if isinstance(initial, np.ndarray) else initial.tables():
         digest.update(np.ascontiguousarray(table).data)
     return digest.hexdigest()
 

@@ -32,13 +32,13 @@ from app.training.checkpoint import (
 )
 from app.training.config import Recipe
 from app.training.job import FitJob, Validate
+from app.training.layer0 import Layer0, Learned
 from app.training.objective import OBJECTIVES, Objective
 from app.training.part import Owned, Part
 from app.training.propagation import Propagation
 from app.training.ranks import ALONE, Ranks
 from app.training.result import FitResult, OnEpoch, ShouldStop
 from app.training.sampling import Rows, edge_batches, pairs_in_batches, steps_of, usable_edges
-from app.training.start import StartVectors
 
 BeforeStep = Callable[[], None]
 """Called before each step, when the state of the trainer is whole.  May raise CancelledError."""
@@ -128,8 +128,8 @@ class Trainer:
 
     @torch.no_grad()
     def state(self) -> Checkpoint:
-        """All that the next step depends on."""
-        arrays = {"layer0": self.layer0(), **{name: moment.clone() for name, moment in self._adam.moments.items()}}
+        """All that the next step depends on; the step changes it."""
+        arrays = {"layer0": self._layer0, **self._adam.moments}
         values = {
             "steps": self.steps,
             "n_done": self._n_done,
@@ -229,7 +229,7 @@ class Trainer:
 
 def fit(
     graph: BipartiteGraph,
-    initial: NDArray[np.float32] | StartVectors,
+    initial: NDArray[np.float32] | Layer0,
     recipe: Recipe,
     *,
     stop_after: int | None = None,
@@ -302,7 +302,7 @@ def fit_part(
     began = time.perf_counter()
     recipe = job.recipe
     initial = job.initial
-    assert not isinstance(initial, StartVectors)
+    assert isinstance(initial, np.ndarray)
     trainer = Trainer(job.graph, initial, recipe, ranks, in_place=job.in_place)
     if not job.learn:
         embeddings, owned = _finished(trainer.finish(), job, ranks)
@@ -368,7 +368,11 @@ def _finished(embeddings: Embeddings, job: FitJob, ranks: Ranks) -> tuple[Embedd
 
 
 def propagated(
-    graph: BipartiteGraph, layer0: NDArray[np.float32], recipe: Recipe, ranks: Ranks = ALONE, stay: Sequence[str] = ()
+    graph: BipartiteGraph,
+    layer0: NDArray[np.float32] | Layer0,
+    recipe: Recipe,
+    ranks: Ranks = ALONE,
+    stay: Sequence[str] = (),
 ) -> FitResult:
     """Vectors of a graph from a layer 0 that was learned on another, (N, D), as ``fit`` gives them.
 
@@ -389,7 +393,7 @@ def _with_parts(
     """The result of a fit that is over, with the users' vectors made again where they belong."""
     kept = result.embeddings
     assert kept.initial_user is not None
-    made = propagated(graph, np.concatenate([kept.initial_user, kept.initial_item]), recipe, ranks, stay)
+    made = propagated(graph, Learned(kept.initial_user, kept.initial_item), recipe, ranks, stay)
     return replace(result, embeddings=made.embeddings, owned=made.owned)
 
 
@@ -405,7 +409,7 @@ class _Best:
         self.history: list[tuple[int, float]] = []
 
     def state(self) -> Checkpoint:
-        arrays = {} if self.layer0 is None else {BEST: self.layer0.cpu().numpy().copy()}
+        arrays = {} if self.layer0 is None else {BEST: self.layer0.cpu().numpy()}
         return Checkpoint(
             arrays, {"score": self.score, "epoch": self.epoch, "stale": self.stale, "history": self.history}
         )

@@ -10,7 +10,7 @@ from app.domain.embeddings import Embeddings
 from app.graph.bipartite import BipartiteGraph
 from app.training.checkpoint import Checkpoint
 from app.training.config import Recipe
-from app.training.start import StartVectors
+from app.training.layer0 import Layer0
 
 Validate = Callable[[Embeddings], float | NDArray[np.float64]]
 """Score of a model, more is better, or scores of its users, whose mean counts; asked from time to time."""
@@ -26,7 +26,7 @@ class FitJob:
     """
 
     graph: BipartiteGraph
-    initial: NDArray[np.floating] | StartVectors
+    initial: NDArray[np.floating] | Layer0
     recipe: Recipe
     stop_after: int | None = None
     validate: Validate | None = None
@@ -37,6 +37,6 @@ class FitJob:
 
     def made(self) -> "FitJob":
         """With its layer 0, if that was yet to be made."""
-        if isinstance(self.initial, StartVectors):
-            return replace(self, initial=self.initial.whole(), in_place=True)
-        return self
+        if isinstance(self.initial, np.ndarray):
+            return self
+        return replace(self, initial=self.initial.whole(), in_place=True)

@@ -30,6 +30,7 @@ from app.training.current import Current, Known
 from app.training.evaluate import Judged, Rows, Scores, evaluate, evaluate_together, model_scores, scores_with
 from app.training.fit import ALL_OF_USERS, VECTORS, check_learnable, fit, propagated
 from app.training.gate import judge_against, side_by_side
+from app.training.layer0 import Layer0, Learned
 from app.training.newcomers import own_weights, with_fold_in
 from app.training.part import Owned
 from app.training.ranks import ALONE, Ranks
@@ -147,7 +148,7 @@ def train(
 
     word = word_on(choice)
     trained = choice.fitted.without_vectors()  # what they need is in layer 0; millions of them are large
-    layer0, choice = _layer0(choice.fitted.embeddings), replace(choice, fitted=trained)
+    layer0, choice = _layer0(choice.fitted.embeddings, ranks), replace(choice, fitted=trained)
     final, last, note = _fit_last(choice, parts, graph, nodes, hooks, layer0=layer0)
     if last is not choice:
         choice, word = last, word_on(last)
@@ -223,7 +224,7 @@ def _going_on(
         judged = _beside_the_served(known, scores, learned, parts)
         metrics = {"model": judged[1].metrics, "popular": evaluate(popular_scores(learned), parts)}
         verdict = judge(metrics)
-        layer0 = _layer0(final.embeddings)
+        layer0 = _layer0(final.embeddings, hooks.ranks)
         made = propagated(graph, layer0, short, hooks.ranks, ALL_OF_USERS)
         final = replace(final, embeddings=made.embeddings, owned=made.owned)
     against = side_by_side(current, (judged[-1].ndcgs, judged[0].ndcgs), len(parts.held_users), what)
@@ -256,9 +257,11 @@ def _beside_the_served(known: Known, scores: Scores, graph: BipartiteGraph, part
     return evaluate_together(blends, 3 if lacks else 2, parts)
 
 
-def _layer0(embeddings: Embeddings) -> NDArray[np.float32]:
+def _layer0(embeddings: Embeddings, ranks: Ranks) -> NDArray[np.float32] | Layer0:
+    """For several ranks as it is, of which each gets its part; for one as what it may learn in."""
     assert embeddings.initial_user is not None
-    return np.concatenate([embeddings.initial_user, embeddings.initial_item])
+    learned = Learned(embeddings.initial_user, embeddings.initial_item)
+    return learned.whole() if ranks.size == 1 else learned
 
 
 class _Way(NamedTuple):
@@ -266,7 +269,7 @@ class _Way(NamedTuple):
 
     said: str
     trial: Trial
-    start: NDArray[np.float32] | StartVectors
+    start: NDArray[np.float32] | Layer0
     recipe: Recipe
     stop_after: int | None
 
@@ -278,7 +281,7 @@ def _fit_last(
     nodes: "_Nodes",
     hooks: _Hooks,
     *,
-    layer0: NDArray[np.float32],
+    layer0: NDArray[np.float32] | Layer0,
 ) -> tuple[FitResult, Choice, str]:
     """All interactions learned as the best trial says or, should that collapse, in the next best way, and which it was.
 
@@ -328,7 +331,9 @@ def _tried(trial: Trial, parts: Split, nodes: "_Nodes", hooks: _Hooks) -> tuple[
     return fitted.without_vectors(), users.few(whom_to_ask(parts)).with_sums(users.sums())
 
 
-def _ways(choice: Choice, layer0: NDArray[np.float32], graph: BipartiteGraph, nodes: "_Nodes") -> Iterator[_Way]:
+def _ways(
+    choice: Choice, layer0: NDArray[np.float32] | Layer0, graph: BipartiteGraph, nodes: "_Nodes"
+) -> Iterator[_Way]:
     """First as usual, then what is likelier to hold.
 
     Where the learning rate decays, the best trial's own layer 0 goes on: as good as another fit from the start (NDCG

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ Vectors = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class StartVectors:
-    """Layer 0 of a graph, (N, D) float32, users first; the same bits however many users are made at a time.
+    """Layer 0 of a graph, see ``Layer0``; the same bits however many users are made at a time.
 
     told: of users, and of items, those that start from content, (F, D).  directions: (I, r), the spectral start of
     items, and of what users receive theirs, ``sent``; of no numbers, then nodes start at random.
@@ -37,15 +38,15 @@ class StartVectors:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """N, D."""
+        """See ``Layer0``."""
         return self.graph.n_nodes, self.recipe.embedding_size
 
     def whole(self) -> Vectors:
-        """Of all nodes, (N, D)."""
+        """See ``Layer0``."""
         return self.part(0, self.graph.n_users)
 
     def part(self, low: int, high: int) -> Vectors:
-        """Of the users low..high and of all items, (high - low + I, D)."""
+        """See ``Layer0``."""
         vectors = np.empty((high - low + self.graph.n_items, self.shape[1]), np.float32)
         users, items = vectors[: high - low], vectors[high - low :]
         for first, last in _blocks(low, high):
@@ -72,8 +73,8 @@ class StartVectors:
         some = slice(*np.searchsorted(told.rows, [first, first + len(rows)]))
         rows[told.rows[some] - first] = told.values[some]
 
-    def tables(self) -> Iterator[NDArray[np.generic]]:
-        """All that it is made from beside graph and recipe."""
+    def tables(self) -> Iterator[NDArray[Any]]:
+        """See ``Layer0``."""
         yield from (self.directions, self.sent)
         for told in self.told:
             yield from (told.rows, told.values)

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import struct
 import tempfile
 import time
 import zipfile
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from app.store.checkpoints import CheckpointStore
 from app.store.client import UNAVAILABLE_ERRORS
@@ -22,6 +24,7 @@ from app.training.checkpoint import Checkpoint
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
+LOCAL_HEADER, LENGTHS = struct.Struct("<26sHH"), struct.Struct("<HH")  # before an entry: of its name and what follows
 VALUES = "values"  # the array that holds the plain values, as JSON
 UNREADABLE: tuple[type[Exception], ...] = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile)
 UNKEPT: tuple[type[Exception], ...] = (*UNAVAILABLE_ERRORS, *UNREADABLE)
@@ -46,7 +49,8 @@ class StoredCheckpoints:
         """The latest of the key."""
         if not self._every:
             return None
-        path = Path(self._folder.name) / "found"
+        self._number += 1
+        path = Path(self._folder.name) / f"{self._number}-found"
         try:
             if not self._wait_for(self._store.load(self._scope, key, path)):
                 return None
@@ -54,6 +58,8 @@ class StoredCheckpoints:
         except UNKEPT as error:
             log.warning("what was kept of the run cannot be read, it is done again: %s", error)
             return None
+        finally:
+            path.unlink(missing_ok=True)  # what has been mapped stays
         log.info("going on from what was kept: %d epochs are done", len(checkpoint.values["losses"]))
         return checkpoint
 
@@ -113,8 +119,25 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Raises one of UNREADABLE."""
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-        found = {name: arrays[name] for name in arrays.files}
+    """The arrays stay in the file, and what is written to them does not reach it.  Raises one of UNREADABLE."""
+    with zipfile.ZipFile(path) as file:
+        if (broken := file.testzip()) is not None:
+            raise zipfile.BadZipFile(f"{broken} is not what was written")
+        found = {entry.filename.removesuffix(".npy"): _mapped(path, file, entry) for entry in file.infolist()}
     values = json.loads(found.pop(VALUES).tobytes())
     return Checkpoint(found, values)
+
+
+def _mapped(path: Path, file: zipfile.ZipFile, entry: zipfile.ZipInfo) -> NDArray[Any]:
+    """An array that ``write_checkpoint`` wrote, which is not compressed."""
+    with file.open(entry) as array:
+        version = np.lib.format.read_magic(array)
+        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, by_columns, dtype = read_header(array)
+        header_bytes = array.tell()
+    if not np.prod(shape):
+        return np.empty(shape, dtype)  # nothing can be mapped
+    with path.open("rb") as local:
+        local.seek(entry.header_offset + LOCAL_HEADER.size - LENGTHS.size)
+        start = entry.header_offset + LOCAL_HEADER.size + sum(LENGTHS.unpack(local.read(LENGTHS.size)))
+    return np.memmap(path, dtype, "c", start + header_bytes, shape, "F" if by_columns else "C")

@@ -141,10 +141,15 @@ def measured(
 
 def high_water(pid: int) -> int:
     """The most memory that a process ever had, in bytes."""
+    return status_bytes(pid, "VmHWM")
+
+
+def status_bytes(pid: int, name: str) -> int:
+    """What the kernel says of a process under a name."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
+        if line.startswith(f"{name}:"):
             return int(line.split()[1]) * 1024
-    raise RuntimeError(f"process {pid} tells no VmHWM; this needs Linux")
+    raise RuntimeError(f"process {pid} tells no {name}; this needs Linux")
 
 
 if __name__ == "__main__":

@@ -3,8 +3,9 @@
 An embedded MongoDB is filled with random interactions, and `coursegraph train --ranks` reads them, trains without a
 search, judges and publishes: once for each number of ranks.  Memory is the high water mark of each process as the
 kernel tells it, all that it imported included, before the verdict and, begun anew, from there on; `first` is that of
-the process that publishes, `other` the largest of the others.  `publish` is the time from the verdict to the end of the
-run.
+the process that publishes, `other` the largest of the others.  `anonymous` is the part that is of no file, as
+seen every twentieth of a second: pages of files go to the disk when memory is short.  `publish` is the time from the
+verdict to the end of the run.
 """
 
 import os
@@ -24,7 +25,7 @@ import psutil
 from pymongo import MongoClient
 
 from app.store.embedded import EmbeddedMongod
-from scripts.benchmarks.ranks import MIB, high_water
+from scripts.benchmarks.ranks import MIB, high_water, status_bytes
 
 SIZES = (1, 2, 4)
 POLL_SECONDS = 0.05
@@ -53,7 +54,9 @@ def main(
         try:
             with MongoClient[dict[str, Any]](uri) as client:
                 fill(client, interactions, users, items)
-                print(f"{'ranks':>5}{'first MiB':>16}{'other MiB':>16}{'run s':>8}{'publish s':>11}{'status':>12}")
+                widths = {"ranks": 5, "first MiB": 16, "anonymous": 14, "other MiB": 16, "anonymous ": 15}
+                widths |= {"run s": 8, "publish s": 11, "status": 12}
+                print("".join(f"{name:>{width}}" for name, width in widths.items()))
                 for size in sizes or SIZES:
                     environment = {key: value for key, value in os.environ.items() if "COURSEGRAPH_" not in key}
                     environment |= {"MONGODB_URI": uri, "MONGODB_DATABASE": DATABASE}
@@ -61,7 +64,8 @@ def main(
                     environment["COURSEGRAPH_CACHE_DIR"] = folder
                     found = measured(client, size, environment)
                     print(
-                        f"{size:5}{told(found['first']):>16}{told(found['other']):>16}{found['seconds']:8.1f}"
+                        f"{size:5}{told(found['first']):>16}{told(found['first anonymous']):>14}"
+                        f"{told(found['other']):>16}{told(found['other anonymous']):>14} {found['seconds']:8.1f}"
                         f"{found['publish']:11.1f}{found['status']:>12}   load {os.getloadavg()[0]:.1f}",
                         flush=True,
                     )
@@ -103,7 +107,7 @@ def measured(client: MongoClient[dict[str, Any]], size: int, environment: dict[s
     """One run."""
     began, judged = time.monotonic(), None
     command = [sys.executable, "-m", "app", "train", "--ranks", str(size)]
-    first, other = [0, 0], [0, 0]  # before the verdict, and after
+    first, other, first_own, other_own = ([0, 0] for _ in range(4))  # before the verdict, and after
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
     try:
         while process.poll() is None:
@@ -113,6 +117,8 @@ def measured(client: MongoClient[dict[str, Any]], size: int, environment: dict[s
             phase = 0 if judged is None else 1
             first[phase] = max(first[phase], *marks([process.pid]), 0)
             other[phase] = max(other[phase], *marks(others), 0)
+            first_own[phase] = max(first_own[phase], *anonymous([process.pid]), 0)
+            other_own[phase] = max(other_own[phase], *anonymous(others), 0)
             if judged is None and client[DATABASE]["training_runs"].count_documents(
                 {"open": True, "verdict": {"$type": "string"}}
             ):
@@ -129,6 +135,8 @@ def measured(client: MongoClient[dict[str, Any]], size: int, environment: dict[s
     return {
         "first": first,
         "other": other,
+        "first anonymous": first_own,
+        "other anonymous": other_own,
         "seconds": ended - began,
         "publish": ended - judged if judged else float("nan"),
         "status": run["status"],
@@ -145,6 +153,13 @@ def marks(processes: list[int]) -> Iterator[int]:
     for pid in processes:
         with suppress(OSError, RuntimeError):
             yield high_water(pid)
+
+
+def anonymous(processes: list[int]) -> Iterator[int]:
+    """What those that are there have in memory beside pages of files, in bytes."""
+    for pid in processes:
+        with suppress(OSError, RuntimeError):
+            yield status_bytes(pid, "RssAnon")
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ def run_case(case: Case, ranks: Ranks) -> dict[str, Array]:
         own = np.concatenate([edges[place] for place in range(first, last)]) - graph.user_items.indptr[low]
         batch = moved([batches[place] for place in mine] or [empty(recipe)], low, high - low)
         losses.append(float(ranks.sum(trainer.learn(own, batch, n_pairs))))
-        moments = trainer.state().arrays["exp_avg"] if moments is None else moments
+        moments = trainer.state().arrays["exp_avg"].copy() if moments is None else moments
     assert moments is not None
     arrays = {"first_exp_avg": moments, "losses": np.array(losses), **trainer.state().arrays}
     vectors = trainer.finish()

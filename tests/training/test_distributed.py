@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from app.domain.embeddings import Embeddings
+from app.domain.interactions import Features
 from app.errors import CancelledError, DivergedError, RankLostError
 from app.graph.bipartite import BipartiteGraph
 from app.graph.normalise import edge_norms
@@ -26,6 +27,7 @@ from app.training.evaluate import Validation
 from app.training.fit import ALL_OF_USERS, VECTORS, fit
 from app.training.ranks import Ranks
 from app.training.split import split
+from app.training.start import start_vectors
 from app.training.users import Users
 from tests.support.graphs import checkerboard, random_graph
 from tests.support.ranks import CASES, RANGES_OF, Case, alone
@@ -123,12 +125,14 @@ class Kept:
         return self._steps < self._kill_after and self._steps % 2 == 0
 
     def keep(self, key: str, checkpoint: Checkpoint) -> None:
-        self.latest[key] = Checkpoint(dict(checkpoint.arrays), checkpoint.values)
+        arrays = {name: array.copy() for name, array in checkpoint.arrays.items()}
+        self.latest[key] = Checkpoint(arrays, checkpoint.values)
 
 
 @pytest.mark.timeout(120)
-def test_fits_over_ranks_of_this_machine() -> None:
+def test_fits_over_ranks_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """By the same two processes: traffic as computed, bits, validation, cancelled, diverged, one of them killed."""
+    monkeypatch.setattr("app.training.distributed.scratch.LEAST_BYTES", 1)
     graph = random_graph(n_users=200, n_items=60, weighted=True)
     parts = split(graph, np.random.default_rng(0))
     recipe = recipe_of("softmax", parts.train, decay=False)
@@ -153,6 +157,9 @@ def test_fits_over_ranks_of_this_machine() -> None:
         assert told == [1, 2, 3, 4, 5, 6]
         assert first.embeddings.user_vectors.shape == single.embeddings.user_vectors.shape
         assert first.score == float(np.mean(validation(first.embeddings)))
+        made = start_vectors(graph, recipe, Features.none(), Features.none())
+        of_parts, of_whole = (fit(graph, initial, recipe, ranks=ranks) for initial in (made, made.whole()))
+        np.testing.assert_array_equal(of_parts.embeddings.user_vectors, of_whole.embeddings.user_vectors)
         board, withheld = checkerboard()
         solved = fit(board, start(board), recipe_of("softmax", board, epochs=60), ranks=ranks).embeddings
         scores = solved.user_vectors @ solved.item_vectors.T

@@ -208,7 +208,8 @@ class Kept:
         return self.asked % self.every == 0
 
     def keep(self, key: str, checkpoint: Checkpoint) -> None:
-        self.latest[key] = checkpoint
+        arrays = {name: array.copy() for name, array in checkpoint.arrays.items()}
+        self.latest[key] = Checkpoint(arrays, checkpoint.values)
         if self.asked == self.die_after:
             raise KeyboardInterrupt
 

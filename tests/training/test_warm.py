@@ -170,7 +170,9 @@ class Files:
         return self._deadly is not None
 
     def keep(self, key: str, checkpoint: Checkpoint) -> None:
-        write_checkpoint(self._folder / key, checkpoint)
+        new = self._folder / "new"  # what was resumed from is still read
+        write_checkpoint(new, checkpoint)
+        new.replace(self._folder / key)
         self.n_kept += 1
         if self.n_kept == self._deadly:
             os.kill(os.getpid(), signal.SIGKILL)

@@ -22,7 +22,7 @@ from app.store.interactions import InteractionStore
 from app.store.models import ModelStore
 from app.store.runs import RunStore
 from app.training.checkpoint import Checkpoint
-from app.worker.checkpoints import StoredCheckpoints
+from app.worker.checkpoints import UNREADABLE, StoredCheckpoints, read_checkpoint, write_checkpoint
 from tests.support.processes import eventually
 
 EPOCHS = 300
@@ -151,6 +151,36 @@ async def test_what_is_kept_comes_back_and_what_cannot_be_read_is_done_again(dat
     await database[f"{BUCKET}.chunks"].update_many({}, {"$set": {"data": b"nonsense"}})
     assert await asyncio.to_thread(kept.resume, "key") is None
     await kept.close()
+
+
+def test_arrays_stay_in_the_file_and_are_as_they_were(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    table = rng.standard_normal((50, 7), np.float32)
+    arrays = {"table": table, "by_columns": table.T, "one": np.asarray(0.25), "none": table[:0], "few": np.arange(3)}
+    path = tmp_path / "checkpoint"
+    write_checkpoint(path, Checkpoint(arrays, {"losses": [1.5], "text": "\u00e9"}))
+    found = read_checkpoint(path)
+    path.unlink()
+    assert found.values == {"losses": [1.5], "text": "\u00e9"}
+    assert [*found.arrays] == [*arrays]
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(found.arrays[name], array)
+        assert (found.arrays[name].dtype, found.arrays[name].shape) == (array.dtype, array.shape)
+        assert isinstance(found.arrays[name], np.memmap) == (array.size > 0)
+    found.arrays["table"][0] = 7.0  # may be written to
+
+
+def test_a_file_of_which_a_byte_has_changed_is_not_taken(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint"
+    write_checkpoint(path, Checkpoint({"table": np.arange(1000.0)}, {}))
+    written = bytearray(path.read_bytes())
+    written[4000] ^= 1
+    path.write_bytes(written)
+    with pytest.raises(UNREADABLE):
+        read_checkpoint(path)
+    path.write_bytes(written[:5000])
+    with pytest.raises(UNREADABLE):
+        read_checkpoint(path)
 
 
 async def test_without_an_interval_nothing_is_kept(database: Database) -> None:

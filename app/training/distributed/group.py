@@ -21,6 +21,7 @@ from app.errors import RankLostError
 from app.training.checkpoint import Array, Checkpoint
 from app.training.device import choose_device
 from app.training.distributed.parts import OF_ALL, job_part, packed, unpacked, user_bounds
+from app.training.distributed.scratch import scratch
 from app.training.job import FitJob
 from app.training.ranks import Gathered, Ranks, Work
 
@@ -275,7 +276,7 @@ class Group(Ranks):
         if name not in OF_ALL:
             return own
         counts = self._counts
-        whole = np.empty((len(own) + sum(counts[1:]), *own.shape[1:]), own.dtype)
+        whole = scratch((len(own) + sum(counts[1:]), *own.shape[1:]), own.dtype)
         bounds = np.cumsum([0, *counts])
         whole[: counts[0]], whole[bounds[-1] :] = own[: counts[0]], own[counts[0] :]
         with self._guarded():

@@ -15,7 +15,6 @@ from app.training.config import Recipe
 from app.training.evaluate import Validation
 from app.training.job import FitJob
 from app.training.split import Split
-from app.training.start import StartVectors
 
 OF_USERS = ("user_vectors", "initial_user")  # (U, D)
 OF_NODES = ("layer0", "exp_avg", "exp_avg_sq", "best_layer0")  # (N, D), users first
@@ -76,14 +75,14 @@ def job_part(job: FitJob, low: int, high: int) -> FitJob:
         arrays = {name: array_part(name, array, n_users, low, high) for name, array in kept.arrays.items()}
         kept = Checkpoint(arrays, kept.values)
     start = job.initial
-    initial = start.part(low, high) if isinstance(start, StartVectors) else nodes_part(start, n_users, low, high)
+    initial = nodes_part(start, n_users, low, high) if isinstance(start, np.ndarray) else start.part(low, high)
     return replace(job, graph=graph, initial=initial, validate=validate, kept=kept, in_place=True)
 
 
 def packed(job: FitJob) -> Checkpoint:
     """A part as arrays and plain values, to be sent."""
     graph, initial = job.graph, job.initial
-    assert not isinstance(initial, StartVectors)
+    assert isinstance(initial, np.ndarray)
     arrays: dict[str, Array] = {
         "weights": graph.user_items.data,
         "items": graph.user_items.indices,
