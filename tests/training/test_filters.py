@@ -7,7 +7,7 @@ from app.training import filters
 from app.training.baselines import closed_forms, gf_cf_scores
 from app.training.blend import FilterKind, filter_matrix, kept_scores, matrix_scores, strengthened, unit_weight
 from app.training.evaluate import evaluate
-from app.training.filters import cut_columns, cut_rows, ease, two_hop
+from app.training.filters import cut_columns, cut_rows, ease, n_neighbours, two_hop
 from app.training.split import split
 from tests.support.graphs import random_graph
 
@@ -67,6 +67,11 @@ def test_cuts_keep_the_greatest() -> None:
     rows = cut_rows(csr_array(np.abs(dense)), 4).toarray()
     for row, kept in zip(np.abs(dense), rows, strict=True):
         assert set(np.flatnonzero(kept)) == set(np.argsort(-row)[:4])
+
+
+def test_a_filter_is_of_bounded_size() -> None:
+    sizes = {0: 1_000, 10: 1_000, 3_000: 1_000, 5_000: 600, 10_000: 300, 30_000: 100, 1_000_000: 100}
+    assert {n_items: n_neighbours(n_items) for n_items in sizes} == sizes
 
 
 def test_gf_cf_is_its_definition_when_every_direction_passes() -> None:
