@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+from bson import Timestamp
 from pymongo.errors import OperationFailure, PyMongoError
 
 from app.domain.changes import (
@@ -118,14 +119,15 @@ class _Cursor:
         """Events as soon as there are any, none after IDLE_MS; the token to resume after them; since when it is so.
 
         A process that is stopped meanwhile finds an old answer when it goes on, so the time is not that of reading it:
-        events may have been sent at once, and that there are none is known at the end of the wait.
+        events may have been sent at once, and that there are none is known at the end of the wait.  With much to skip
+        the server may not have read so far, and then it is earlier by what is left.
         """
         asked = time.monotonic()
         command = {"getMore": self._id, "collection": "$cmd.aggregate", "batchSize": BATCH_EVENTS, "maxTimeMS": IDLE_MS}
-        reply = (await self._db.command(command, session=self._session))["cursor"]
-        events = reply["nextBatch"]
+        reply = await self._db.command(command, session=self._session)
+        events, token = reply["cursor"]["nextBatch"], reply["cursor"]["postBatchResumeToken"]
         as_of = asked if events else min(time.monotonic(), asked + IDLE_MS / 1000)
-        return events, reply["postBatchResumeToken"], as_of
+        return events, token, as_of - _seconds_unread(reply["operationTime"], token)
 
     async def close(self) -> None:
         """Spare the server a cursor that nobody asks any more."""
@@ -150,15 +152,27 @@ async def _open(db: Database, pipeline: Sequence[Document], place: Document) -> 
             raise
 
 
+def _seconds_unread(now: Timestamp, token: Document) -> int:
+    """How long before the server's time lies what a stream has read; a second is only that another has begun."""
+    read = _token_time(token)
+    seconds = now.time - (read >> 32) if read else 0
+    return seconds if seconds > 1 else 0
+
+
 def _position(events: Sequence[Document], token: Document) -> int:
     """Cluster time up to which everything has been told.
 
     Changes of one transaction share their time and may be cut by the end of a batch, so after events it is the moment
-    before the last of them.  After an empty poll it is the time in the token, which begins with a type (82)
-    and a timestamp (eight hexadecimal digits of seconds, eight of the increment).
+    before the last of them.  After an empty poll it is the time in the token.
     """
-    if events:
-        return from_timestamp(events[-1]["clusterTime"]) - 1
+    return from_timestamp(events[-1]["clusterTime"]) - 1 if events else _token_time(token)
+
+
+def _token_time(token: Document) -> int:
+    """The cluster time in a token, 0 if there is none that could be read.
+
+    It begins with a type (82) and a timestamp (eight hexadecimal digits of seconds, eight of the increment).
+    """
     data = token["_data"]
     return int(data[2:18], 16) if isinstance(data, str) and data.startswith("82") else 0
 

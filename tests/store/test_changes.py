@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from bson import Timestamp
 
 from app.domain.changes import (
     Change,
@@ -22,7 +23,7 @@ from app.errors import ChangeHistoryLostError
 from app.schemas.courses import Course
 from app.schemas.interactions import Interaction
 from app.schemas.users import User
-from app.store.changes import ALL_KINDS, follow
+from app.store.changes import ALL_KINDS, _seconds_unread, follow
 from app.store.client import Database, Document, Session, cluster_time, open_database, operation_time
 from app.store.courses import CourseStore
 from app.store.embedded import EmbeddedMongod
@@ -317,3 +318,11 @@ async def test_nothing_is_said_to_be_told_before_it_was(database: Database) -> N
             break
     assert all(since <= before < told for since, before, told in times), times
     assert times[-1][2] == times[-1][0] + 1
+
+
+@pytest.mark.parametrize(("behind", "unread"), [(0, 0), (1, 0), (-3, 0), (2, 2), (90, 90)])
+def test_what_the_server_has_not_read_yet_counts_as_age(behind: int, unread: int) -> None:
+    now = Timestamp(1_800_000_000, 7)
+    token = {"_data": f"82{now.time - behind:08X}{5:08X}2B0229296E04"}
+    assert _seconds_unread(now, token) == unread
+    assert _seconds_unread(now, {"_data": "81nothing that is known"}) == 0
