@@ -135,9 +135,14 @@ class BipartiteGraph:
 def _csr(keys: NDArray[np.int64], data: NDArray[np.generic], shape: tuple[int, int]) -> csr_array:
     """Matrix of ascending keys ``row * columns + column``."""
     rows, columns = np.divmod(keys, max(shape[1], 1))
-    starts = np.zeros(shape[0] + 1, np.int64)
+    starts = np.zeros(shape[0] + 1, index_dtype(len(keys)))  # of which SciPy makes the columns too
     np.cumsum(np.bincount(rows, minlength=shape[0]), out=starts[1:])
-    return csr_array((data, columns.astype(np.int32), starts), shape=shape)
+    return csr_array((data, columns.astype(starts.dtype), starts), shape=shape)
+
+
+def index_dtype(n_entries: int) -> type[np.signedinteger]:
+    """Of the columns and starts of a sparse matrix, which are of one type."""
+    return np.int32 if n_entries < 2**31 else np.int64
 
 
 def _rows(matrix: csr_array) -> NDArray[np.int32]:

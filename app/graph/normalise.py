@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from app.graph.bipartite import BipartiteGraph
+from app.graph.bipartite import BipartiteGraph, index_dtype
 
 
 def edge_norms(graph: BipartiteGraph) -> NDArray[np.float64]:
@@ -40,15 +40,16 @@ def normalised_adjacency(graph: BipartiteGraph, dtype: type[np.floating] = np.fl
     columns = np.concatenate([graph.user_items.indices + graph.n_users, graph.edge_users()[by_item]])
     counts = np.bincount(graph.user_items.indices, minlength=graph.n_items)
     starts = np.concatenate([graph.user_items.indptr, graph.n_edges + np.cumsum(counts)])
+    kind = index_dtype(len(columns))
     return csr_array(
-        (np.concatenate([norms, norms[by_item]]), columns.astype(np.int32), starts),
+        (np.concatenate([norms, norms[by_item]]), columns.astype(kind, copy=False), starts.astype(kind)),
         shape=(graph.n_nodes, graph.n_nodes),
     )
 
 
 def reverse_positions(graph: BipartiteGraph) -> NDArray[np.signedinteger]:
     """Position of each edge's item-to-user entry among the stored entries of ``normalised_adjacency``, (E,)."""
-    positions: NDArray[np.signedinteger] = np.empty(graph.n_edges, np.int32 if graph.n_edges < 2**30 else np.int64)
+    positions: NDArray[np.signedinteger] = np.empty(graph.n_edges, index_dtype(2 * graph.n_edges))
     order = np.argsort(graph.user_items.indices, kind="stable")
     positions[order] = np.arange(graph.n_edges, 2 * graph.n_edges, dtype=positions.dtype)
     return positions

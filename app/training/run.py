@@ -18,6 +18,7 @@ from app.domain.item_filter import ItemFilter
 from app.errors import CancelledError, CollapsedError, DivergedError
 from app.graph.bipartite import BipartiteGraph
 from app.graph.content import Content, LearnEncoder, contents_of, users_told, with_items
+from app.memory import give_back
 from app.training import warm
 from app.training.baselines import ClosedForms, closed_forms, popular_scores
 from app.training.blend import FilterKind, filter_matrix, linear_image, matrix_scores, plus, strengthened, unit_weight
@@ -127,6 +128,7 @@ def train(
         ease_l2=ease_weights(parts.train, config) if kind is None or kind.name != "ease" else (kind.l2,),
         rng=np.random.default_rng(config.seed),
     )
+    give_back()  # what graph and closed forms were made of
     choice = choose(
         parts,
         nodes.start,

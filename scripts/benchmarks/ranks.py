@@ -8,7 +8,6 @@ besides its part, `other` is the largest of the others.  --save adds the points 
 `scripts/capacity` is fitted.
 """
 
-import gc
 import json
 import os
 import subprocess
@@ -26,6 +25,7 @@ import torch
 from app.domain.interactions import Features
 from app.errors import CancelledError
 from app.graph.bipartite import BipartiteGraph
+from app.memory import give_back
 from app.training.config import DEFAULT_LAYERS, TrainingConfig
 from app.training.distributed.group import Group
 from app.training.distributed.launch import LocalGroup, local_ranks
@@ -103,7 +103,7 @@ def measured(
     recipe = (config or TrainingConfig(device="cpu")).recipe(graph.n_edges, n_items)
     initial = start_vectors(graph, recipe, Features.none(), Features.none())
     del keys
-    gc.collect()
+    give_back()
     Path("/proc/self/clear_refs").write_text("5")  # the high water mark begins anew: making the graph was no training
     asked: list[tuple[float, int]] = []
     cores = torch.get_num_threads()

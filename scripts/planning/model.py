@@ -14,8 +14,8 @@ the measured points best, each point counting by its relative error.  Divided by
 on machines with as much of memory bandwidth a core as the one that was measured; between machines the traffic is added:
 2 (h - 1) / h P over the line of a host, for h hosts, and 2 (h - 1) waits for each of the 2 K + 1 sums.
 
-Memory of a rank, beyond what is imported: own edges and rows, its part of a batch, and for the first what it divides:
-all edges and all layer 0.
+Memory of a rank, beyond what is imported: own edges and rows, its part of a batch, and for the first all edges, which
+it divides.
 """
 
 from collections.abc import Mapping, Sequence
@@ -138,6 +138,5 @@ def _memory(size: Size, *, first: bool) -> NDArray[np.float64]:
             size.rows * size.embedding_size,
             size.batch / size.ranks * POOL,
             divides * size.edges,
-            divides * (size.users + size.items) * size.embedding_size,
         ]
     )
