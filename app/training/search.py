@@ -32,7 +32,7 @@ from app.training.users import FewUsers, Users
 log = logging.getLogger(__name__)
 
 Start = Callable[[BipartiteGraph, Recipe], StartVectors]
-"""Layer 0 to train from, (N, D), to be written to."""
+"""Layer 0 to train from."""
 OnTrialEpoch = Callable[[int, int, float], None]
 """Called after each epoch of a trial: epochs done in all trials, the most there will be with the last fit, loss."""
 

@@ -116,14 +116,14 @@ def start_vectors(
 
 
 def _told(
-    features: Features, content: Content | None, elsewhence: NDArray[np.bool_], size: int, rng: np.random.Generator
+    features: Features, content: Content | None, otherwise: NDArray[np.bool_], size: int, rng: np.random.Generator
 ) -> Features:
     """Rows of one side that start from their features or else, unless they start from elsewhere, from their words."""
     rows: Sequence[NDArray[np.int32]] = [features.rows]
     values: Sequence[Vectors] = [fit_features(features.values, size, rng)] if len(features.rows) else []
     if content is not None and content.encoder is not None:
         words = content.of_words()
-        speaking = words.any(axis=1) & ~elsewhence
+        speaking = words.any(axis=1) & ~otherwise
         speaking[features.rows] = False
         if speaking.any():
             rows = [*rows, np.flatnonzero(speaking).astype(np.int32)]
