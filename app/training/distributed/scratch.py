@@ -8,7 +8,7 @@ from numpy.typing import DTypeLike
 
 from app.training.checkpoint import Array
 
-LEAST_BYTES = 16 << 20
+LEAST_BYTES = 16 << 20  # a file for less saves nothing that would be seen
 
 
 def scratch(shape: tuple[int, ...], dtype: DTypeLike) -> Array:
