@@ -54,9 +54,10 @@ def main(
         try:
             with MongoClient[dict[str, Any]](uri) as client:
                 fill(client, interactions, users, items)
-                widths = {"ranks": 5, "first MiB": 16, "anonymous": 14, "other MiB": 16, "anonymous ": 15}
-                widths |= {"run s": 8, "publish s": 11, "status": 12}
-                print("".join(f"{name:>{width}}" for name, width in widths.items()))
+                print(
+                    f"{'ranks':>5}{'first MiB':>16}{'anonymous':>14}{'other MiB':>16}{'anonymous':>14}"
+                    f"{'run s':>9}{'publish s':>11}{'status':>12}"
+                )
                 for size in sizes or SIZES:
                     environment = {key: value for key, value in os.environ.items() if "COURSEGRAPH_" not in key}
                     environment |= {"MONGODB_URI": uri, "MONGODB_DATABASE": DATABASE}
