@@ -48,7 +48,9 @@ class Propagation:
         self._ranks = ranks
         self._n_layers = n_layers
         self._scale = 1.0 if combination == "sum" else 1.0 / (n_layers + 1)
-        self._n_nodes = adjacency.shape[0]
+        self._n_nodes, self._n_users = adjacency.shape[0], n_users
+        first, last = ((self._n_nodes - n_users) * number // ranks.size for number in (ranks.rank, ranks.rank + 1))
+        self._mine = slice(first, last)
         self._weights = torch.from_numpy(adjacency.data).to(device)
         self._half_weights = self._weights.bfloat16()
         self._columns = torch.from_numpy(adjacency.indices).to(device)
@@ -91,20 +93,24 @@ class Propagation:
         # Horner: E0 + A (E0 + A (E0 + ...)) needs K products and a single buffer
         total = vectors
         for _ in range(n_layers):
-            total = self._layer(total, total if total is not vectors else None).add_(vectors)  # (N, D)
+            total = self._layer(total, vectors)  # (N, D)
         if self._scale == 1.0:
             return total
         return total.mul_(self._scale) if n_layers else total * self._scale
 
-    def _layer(self, vectors: Tensor, out: Tensor | None) -> Tensor:
-        """A times vectors.  out: may be these, which are not needed then; None: a new table."""
+    def _layer(self, vectors: Tensor, plus: Tensor) -> Tensor:
+        """A times vectors plus others, (N, D), which stay as they are; of other vectors their table is used again."""
         if self._ranks.size == 1:
-            return self._neighbours(vectors, self._all)
+            return self._neighbours(vectors, self._all).add_(plus)
+        u = self._n_users
         items = self._neighbours(vectors, self._items)
+        items[self._mine] += plus[u:][self._mine]  # once, as the sum goes over the ranks
         end_sum = self._ranks.begin_sum(items)
         users = self._neighbours(vectors, self._users)
-        end_sum()
-        return torch.cat([users, items]) if out is None else torch.cat([users, items], out=out)
+        out = torch.empty_like(vectors) if vectors is plus else vectors
+        torch.add(users, plus[:u], out=out[:u])
+        end_sum(out[u:])
+        return out
 
     def _neighbours(self, vectors: Tensor, rows: _Rows) -> Tensor:
         """Rows of A times vectors.  On CPU a bag of weighted rows is three times as fast as a sparse product."""

@@ -54,9 +54,17 @@ class Ranks:
         """Sum over all ranks, in place and returned; the same bits on each."""
         return tensor
 
-    def begin_sum(self, tensor: Tensor) -> Callable[[], None]:
-        """Begin such a sum; what is returned ends it, and until then the tensor is not to be touched."""
-        return lambda: None
+    def begin_sum(self, tensor: Tensor) -> Callable[[Tensor], None]:
+        """Begin such a sum; what is returned ends it, and writes it to a tensor of that shape, or the same.
+
+        Until then the tensor is not to be touched, and after it it is worth nothing.
+        """
+
+        def end(out: Tensor) -> None:
+            if out is not tensor:
+                out.copy_(tensor)
+
+        return end
 
     def total(self, array: NDArray[Any]) -> NDArray[Any]:
         """The same of an array, which stays as it is."""

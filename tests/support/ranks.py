@@ -19,6 +19,7 @@ from torch._C._distributed_c10d import FileStore
 from app.graph.bipartite import BipartiteGraph
 from app.training.checkpoint import Array
 from app.training.config import Combination, Loss, Recipe, TrainingConfig
+from app.training.distributed.board import Board, Ends
 from app.training.distributed.group import Group
 from app.training.distributed.parts import graph_part, nodes_part
 from app.training.fit import Trainer
@@ -29,6 +30,7 @@ from app.training.ranks import ALONE, Ranks
 STEPS = 20
 N_USERS, N_ITEMS, SIZE = 64, 30, 5
 BOUNDS = [0, 10, 34, 48, N_USERS]  # of four ranges of users; those of the third have no edges
+SOCKETS, BOARD = "sockets", "board"  # over which sums are taken
 RANGES_OF = {1: [0, 4], 2: [0, 2, 4], 4: [0, 1, 2, 3, 4]}
 
 
@@ -141,23 +143,24 @@ def alone(case: Case) -> dict[str, Array]:
     return run_case(case, ALONE)
 
 
-def main(folder: Path, rank: int) -> None:
-    """One of four and, if it is one of the first, then one of two."""
+def main(folder: Path, rank: int, descriptors: list[int]) -> None:
+    """One of four and, if it is one of the first, then one of two; those over a board, of these descriptors, too."""
     torch.set_num_threads(1)
-    for size in (4, 2):
-        if rank < size:
-            be_one_of(folder, rank, size)
+    be_one_of(folder, rank, 4)
+    if rank < 2:
+        be_one_of(folder, rank, 2, Board(rank, Ends.inherited(descriptors), 60.0))
 
 
-def be_one_of(folder: Path, rank: int, size: int) -> None:
-    """All cases."""
+def be_one_of(folder: Path, rank: int, size: int, board: Board | None = None) -> None:
+    """All cases over sockets, and over the board."""
     store = FileStore(str(folder / f"store-{size}"), size)
     dist.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=timedelta(seconds=60))
-    group = Group(store, local=rank)
-    for case in CASES:
-        np.savez(folder / f"{case.name}-{size}-{rank}.npz", allow_pickle=False, **run_case(case, group))
+    for over, group in ((SOCKETS, Group(store, local=rank)), (BOARD, Group(store, local=rank, board=board))):
+        for case in CASES if over == SOCKETS or board is not None else ():
+            found = run_case(case, group)
+            np.savez(folder / f"{case.name}-{size}-{over}-{rank}.npz", allow_pickle=False, **found)
     dist.destroy_process_group()
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), [int(number) for number in sys.argv[3:]])

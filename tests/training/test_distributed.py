@@ -21,6 +21,7 @@ from app.graph.bipartite import BipartiteGraph
 from app.graph.normalise import edge_norms
 from app.training.checkpoint import Array, Checkpoint
 from app.training.config import Loss, Recipe, TrainingConfig
+from app.training.distributed.board import Ends
 from app.training.distributed.launch import LocalGroup, local_ranks
 from app.training.distributed.parts import user_bounds
 from app.training.evaluate import Validation
@@ -30,11 +31,12 @@ from app.training.split import split
 from app.training.start import start_vectors
 from app.training.users import Users
 from tests.support.graphs import checkerboard, random_graph
-from tests.support.ranks import CASES, RANGES_OF, Case, alone
+from tests.support.ranks import BOARD, CASES, RANGES_OF, SOCKETS, Case, alone
 
 ROOT = Path(__file__).parents[2]
 TOLERANCE = {"float64": 1e-10, "float32": 1e-4}
-Found = dict[tuple[str, int], list[dict[str, Array]]]
+Found = dict[tuple[str, int, str], list[dict[str, Array]]]
+WAYS = [(2, SOCKETS), (4, SOCKETS), (2, BOARD)]
 
 
 @pytest.fixture(scope="module")
@@ -44,23 +46,31 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
     environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     result: Found = {}
     command = [sys.executable, "-m", "tests.support.ranks", str(folder)]
-    processes = [subprocess.Popen([*command, str(rank)], env=environment, cwd=ROOT) for rank in range(4)]
+    ends = Ends.of_ranks(2)
+    descriptors = [*(end.descriptors for end in ends), [], []]
+    processes = [
+        subprocess.Popen([*command, *map(str, [rank, *own])], env=environment, cwd=ROOT, pass_fds=own)
+        for rank, own in enumerate(descriptors)
+    ]
+    for end in ends:
+        end.close()
     try:
         assert [process.wait(timeout=120) for process in processes] == [0] * 4
     finally:
         for process in processes:
             process.kill()
-    for size in (2, 4):
+    for size, over in WAYS:
         for case in CASES:
-            result[case.name, size] = [dict(np.load(folder / f"{case.name}-{size}-{rank}.npz")) for rank in range(size)]
+            files = [folder / f"{case.name}-{size}-{over}-{rank}.npz" for rank in range(size)]
+            result[case.name, size, over] = [dict(np.load(file)) for file in files]
     return result
 
 
-@pytest.mark.parametrize("size", [2, 4])
+@pytest.mark.parametrize(("size", "over"), WAYS)
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
-def test_ranks_come_to_the_model_of_one(case: Case, size: int, found: Found) -> None:
+def test_ranks_come_to_the_model_of_one(case: Case, size: int, over: str, found: Found) -> None:
     """Weights, isolated users and items, users with nothing, a rank without edges, both combinations."""
-    expected, parts = alone(case), found[case.name, size]
+    expected, parts = alone(case), found[case.name, size, over]
     assert len(parts) == len(RANGES_OF[size]) - 1
     n_items = len(expected["item_vectors"])
     for name in ("first_exp_avg", "layer0", "exp_avg", "user_vectors", "item_vectors", "losses"):

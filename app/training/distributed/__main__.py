@@ -1,4 +1,4 @@
-"""One rank of several on this machine, started by the first: HOST PORT RANK SIZE TIMEOUT_SECONDS."""
+"""One rank of several on this machine, started by the first: HOST PORT RANK SIZE TIMEOUT_SECONDS [DESCRIPTOR...]."""
 
 import sys
 

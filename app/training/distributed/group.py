@@ -20,6 +20,7 @@ from torch._C._distributed_c10d import Store  # torch.distributed has it too, bu
 from app.errors import RankLostError
 from app.training.checkpoint import Array, Checkpoint
 from app.training.device import choose_device
+from app.training.distributed.board import Board
 from app.training.distributed.parts import OF_ALL, job_part, packed, unpacked, user_bounds
 from app.training.distributed.scratch import scratch
 from app.training.job import FitJob
@@ -40,7 +41,8 @@ class Group(Ranks):
 
     store: over which the first rank tells the others what comes.  local: place among the ranks of this machine, for
     the choice of a GPU.  bounds: where the users of each rank begin, and U; None: evenly by work.
-    patience_seconds: how long a rank on an errand may give no sign of life.
+    patience_seconds: how long a rank on an errand may give no sign of life.  board: of this rank, if all are on one
+    machine and have one: sums on the CPU are taken there.
     """
 
     def __init__(
@@ -50,9 +52,10 @@ class Group(Ranks):
         bounds: Sequence[int] | None = None,
         *,
         patience_seconds: float = PATIENCE_SECONDS,
+        board: Board | None = None,
     ) -> None:
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
-        self._patience = patience_seconds
+        self._patience, self._board = patience_seconds, board
         self._store, self._local, self._bounds = store, local, bounds
         self._told = 0
         self._counts = [0] * self.size
@@ -76,20 +79,24 @@ class Group(Ranks):
 
     def sum(self, tensor: Tensor) -> Tensor:
         """See ``Ranks``; raises RankLostError, as all of these do."""
-        self.begin_sum(tensor)()
+        self.begin_sum(tensor)(tensor)
         return tensor
 
-    def begin_sum(self, tensor: Tensor) -> Callable[[], None]:
+    def begin_sum(self, tensor: Tensor) -> Callable[[Tensor], None]:
         """See ``Ranks``."""
         if not tensor.numel():
-            return lambda: None
+            return lambda out: None
+        self.summed_bytes += tensor.numel() * tensor.element_size()
+        if self._board is not None and tensor.device.type == "cpu":
+            return self._board.begin(tensor)
         with self._guarded():
             under_way = dist.all_reduce(tensor, async_op=True)
-        self.summed_bytes += tensor.numel() * tensor.element_size()
 
-        def end() -> None:
+        def end(out: Tensor) -> None:
             with self._guarded():
                 under_way.wait()
+            if out is not tensor:
+                out.copy_(tensor)
 
         return end
 

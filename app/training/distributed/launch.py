@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
 
 import torch
@@ -16,6 +16,7 @@ from torch.distributed.rendezvous import rendezvous
 from app.errors import RankLostError, TrainingError
 from app.leash import leashed
 from app.training.checkpoint import Checkpoint
+from app.training.distributed.board import Board, Ends
 from app.training.distributed.group import Group
 from app.training.distributed.meeting import met
 from app.training.fit import fit_part
@@ -114,6 +115,7 @@ class LocalGroup(Group):
         self._module, self._environment = module, dict(environment or {})
         self._starts = 0
         self._others: list[subprocess.Popen[bytes]] = []
+        self._own: Board | None = None
         try:
             self._start()
         except BaseException:
@@ -126,15 +128,21 @@ class LocalGroup(Group):
         interface = LOOPBACK.get(sys.platform)
         if interface is not None:
             os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
-        with _said(0, self._wanted):
+        ends = Ends.of_ranks(self._wanted)
+        self._own = Board(0, ends[0], self._timeout) if ends else None
+        with _said(0, self._wanted), ExitStack() as given:
+            for end in ends[1:]:
+                given.callback(end.close)  # or a rank that ended would not be seen to
             store = TCPStore(HOST, 0, self._wanted, is_master=True, timeout=wait, wait_for_workers=False)
             environment = {**os.environ, **self._environment, "OMP_NUM_THREADS": str(torch.get_num_threads())}
             for rank in range(1, self._wanted):
-                place = [HOST, str(store.port), str(rank), str(self._wanted), str(self._timeout)]
-                command = leashed([sys.executable, "-m", self._module, *place])
-                self._others.append(subprocess.Popen(command, env=environment))  # noqa: S603 - our own
+                inherited = ends[rank].descriptors if ends else []
+                place = [HOST, store.port, rank, self._wanted, self._timeout, *inherited]
+                command = leashed([sys.executable, "-m", self._module, *map(str, place)])
+                process = subprocess.Popen(command, env=environment, pass_fds=inherited)  # noqa: S603 - our own
+                self._others.append(process)
             _join(store, 0, self._wanted, self._timeout)
-        super().__init__(store, local=0, patience_seconds=self._timeout)
+        super().__init__(store, local=0, patience_seconds=self._timeout, board=self._own)
 
     def renewed(self) -> bool:
         """Start all others anew, a few times."""
@@ -166,19 +174,23 @@ class LocalGroup(Group):
             process.kill()
             process.wait()
         self._others.clear()
+        if self._own is not None:
+            self._own.close()
         if dist.is_initialized():
             dist.destroy_process_group()
 
 
 def serve(arguments: Sequence[str], do: Do = no_errand) -> None:
-    """Be one of the ranks that ``LocalGroup`` starts: HOST PORT RANK SIZE TIMEOUT_SECONDS."""
+    """Be one of the ranks that ``LocalGroup`` starts: HOST PORT RANK SIZE TIMEOUT_SECONDS [DESCRIPTOR...]."""
     host, port, rank, size, timeout_seconds = arguments[0], *map(int, arguments[1:4]), float(arguments[4])
+    inherited = [int(descriptor) for descriptor in arguments[5:]]
+    board = Board(rank, Ends.inherited(inherited), timeout_seconds) if inherited else None
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal, for the first rank: it ends this one
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     with _said(rank, size):
         store = TCPStore(host, port, size, is_master=False, timeout=timedelta(seconds=START_SECONDS))
         _join(store, rank, size, timeout_seconds)
-    follow(Group(store, local=rank, patience_seconds=timeout_seconds), do)
+    follow(Group(store, local=rank, patience_seconds=timeout_seconds, board=board), do)
     dist.destroy_process_group()
 
 
