@@ -1,7 +1,7 @@
 """What training takes at sizes that do not fit this machine: time, memory and traffic, and how far to trust it.
 
 The model (scripts/planning/model.py) is fitted to points that were measured with `scripts/bench ranks` on two cores,
-at 1e5 to 1e7 edges and 1, 2 and 4 ranks, some several times, of which the quickest step counts; `--points` prints each
+at 1e5 to 1e7 edges and 1, 2 and 4 ranks, one rank twice, of which the quicker step counts; `--points` prints each
 with what the model says of it, `--held-out` with what it says when it was fitted to the others.  To measure them
 anew, on a machine with nothing else to do:
 

@@ -11,8 +11,9 @@ batch, P bytes summed over the ranks:
 
 X = 4 K E D numbers are gathered, from tables of T = (U / n + I) D 2 bytes each; the w are at least 0 and those that fit
 the measured points best, each point counting by its relative error.  Divided by the cores, this is the time of a step
-on machines with as much of memory bandwidth a core as the one that was measured; between machines the traffic is added:
-2 (h - 1) / h P over the line of a host, for h hosts, and 2 (h - 1) waits for each of the 2 K + 1 sums.
+on machines with as much of memory bandwidth a core as the one that was measured, where ranks sum through memory that
+they share; between machines the traffic is added: 2 (h - 1) / h P over the line of a host, for h hosts, and through its
+sockets, and 2 (h - 1) waits for each of the 2 K + 1 sums.
 
 Memory of a rank, beyond what is imported: own edges and rows, its part of a batch, and for the first all edges, which
 it divides.
@@ -29,6 +30,7 @@ from app.training.fit import MOST_KEPT_BYTES
 
 MIB, GIB = 2**20, 2**30
 POOL = 256  # negatives of a pair, each a score
+SOCKET_SECONDS = 0.4e-9  # a byte: gloo sums 5 MB over two processes in 3.4 ms on the loopback, through memory in 1.3
 WAIT_SECONDS = 100e-6  # for a message between two machines: a few hops of TCP; not measured
 STEPS = 200  # of a run, see TrainingConfig
 
@@ -93,7 +95,7 @@ def traffic_seconds(size: Size, hosts: int, bits_per_second: float) -> float:
     if hosts == 1:
         return 0.0
     moved = 2 * (hosts - 1) / hosts * size.summed_bytes
-    return moved * 8 / bits_per_second + (2 * size.n_layers + 1) * 2 * (hosts - 1) * WAIT_SECONDS
+    return moved * (8 / bits_per_second + SOCKET_SECONDS) + (2 * size.n_layers + 1) * 2 * (hosts - 1) * WAIT_SECONDS
 
 
 def fitted(points: Sequence[Mapping[str, float]]) -> Fitted:
