@@ -71,6 +71,7 @@ RUN = {
             "seconds": 1.9,
             "filter": "ease",
             "filter_l2": 200.0,
+            "filter_power": 0.0,
             "filter_weight": 0.4,
             "ndcg": 0.2812,
             "ndcg_alone": 0.2684,

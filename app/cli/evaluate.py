@@ -59,6 +59,7 @@ def evaluate_command(folder: Path, as_json: bool, ordered: bool, **given: Any) -
 def evaluate_folder(folder: Path, settings: Settings, *, ordered: bool = False) -> dict[str, Any]:
     """Everything that is printed, as one object.  Raises DatasetError and what ``train`` raises."""
     from app.training.baselines import closed_forms  # noqa: PLC0415 - torch takes a second that --help need not wait for
+    from app.training.blend import FilterKind  # noqa: PLC0415
     from app.training.config import TrainingConfig  # noqa: PLC0415
     from app.training.run import scores_of, train  # noqa: PLC0415
 
@@ -72,7 +73,7 @@ def evaluate_folder(folder: Path, settings: Settings, *, ordered: bool = False) 
         model.graph,
         lambda scores: test_metrics(dataset, scores, model.graph),
         filters=(),
-        ease_l2=() if model.ease_l2 is None else (model.ease_l2,),
+        eases=() if model.ease_l2 is None else (FilterKind("ease", model.ease_l2),),
         rng=np.random.default_rng(config.seed),
     ).metrics
     return {

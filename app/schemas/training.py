@@ -54,6 +54,7 @@ class Trial(BaseModel):
     seconds: float = Field(description="Of training")
     filter: str = Field(description="Closed-form item filter that went best with it: `none`, `ease` or `gf_cf`")
     filter_l2: float = Field(description="Regularisation of `ease`")
+    filter_power: float = Field(0.0, description="Of popularity and length, by which `ease` normalises; 0: not at all")
     filter_weight: float = Field(description="Of the filter's scores against those of the vectors")
     ndcg: float = Field(description="NDCG@20 with the filter; 0 when the vectors had shrunk to nothing")
     ndcg_alone: float = Field(description="NDCG@20 of the vectors without filter")

@@ -95,10 +95,13 @@ def closed_forms(
     judge: Callable[[Scores], Metrics],
     *,
     filters: Collection[Filter],
-    ease_l2: Sequence[float],
+    eases: Sequence[FilterKind],
     rng: np.random.Generator,
 ) -> ClosedForms:
-    """All of a graph.  filters: which to keep.  ease_l2: weights to try; EASE takes I^3 operations for each."""
+    """All of a graph.  filters: which to keep.  eases: to try; each takes I^3 operations.
+
+    Without a power they are a baseline, with one only filters.
+    """
     metrics = {"popular": judge(popular_scores(graph))}
     kept: dict[FilterKind, csr_array] = {}
     if two_hop_products(graph) <= MOST_PRODUCTS:
@@ -106,11 +109,14 @@ def closed_forms(
         if "gf_cf" in filters:
             kept[FilterKind("gf_cf")] = two_hop(graph)
     judged: dict[float, Metrics] = {}
-    for l2 in ease_l2:
-        matrix = ease(graph, l2)
-        judged[l2] = judge(dense_scores(graph, matrix))
+    for kind in eases:
+        if kind.power and "ease" not in filters:
+            continue
+        matrix = ease(graph, kind.l2, kind.power)
+        if not kind.power:
+            judged[kind.l2] = judge(dense_scores(graph, matrix))
         if "ease" in filters:
-            kept[FilterKind("ease", l2)] = cut_columns(matrix, n_neighbours(graph.n_items))
+            kept[kind] = cut_columns(matrix, n_neighbours(graph.n_items))
     best = max(judged, key=lambda l2: judged[l2][METRIC], default=None)
     if best is not None:
         metrics["ease"] = judged[best]

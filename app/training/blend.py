@@ -14,7 +14,7 @@ from scipy.sparse import csr_array
 
 from app.domain.item_filter import ItemFilter
 from app.graph.bipartite import BipartiteGraph
-from app.training.config import Filter
+from app.training.config import Filter, Recipe
 from app.training.evaluate import Rows, Scores, add_sparse
 from app.training.filters import cut_columns, ease, n_neighbours, taken_items, two_hop
 from app.training.users import Sums
@@ -25,15 +25,21 @@ SAMPLE_USERS = 500  # of whom scores are looked at for their standard deviation
 
 @dataclass(frozen=True, slots=True)
 class FilterKind:
-    """Which filter.  l2: the regularisation of EASE."""
+    """Which filter.  l2, power: of EASE, see there."""
 
     name: Filter
     l2: float = 0.0
+    power: float = 0.0
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> "FilterKind":
+        """That of a recipe."""
+        return cls(recipe.item_filter, recipe.filter_l2, recipe.filter_power)
 
     def matrix(self, graph: BipartiteGraph) -> csr_array:
         """The (I, I) matrix of a graph."""
         if self.name == "ease":
-            return cut_columns(ease(graph, self.l2), n_neighbours(graph.n_items))
+            return cut_columns(ease(graph, self.l2, self.power), n_neighbours(graph.n_items))
         return two_hop(graph)
 
 

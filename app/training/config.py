@@ -33,8 +33,8 @@ class Recipe:
     propagation.  start, start_rms: layer 0 of nodes without content, and its size where it is spectral.
     parameters: whether users have a layer 0 of their own; else it is 0, and they are what their items make them.
     half: propagate in bfloat16 while training on a CPU.
-    item_filter, filter_l2, filter_weight: closed-form filter beside the vectors, the regularisation of EASE, and how
-    much the filter counts against the vectors, both at a standard deviation of 1.
+    item_filter, filter_l2, filter_power, filter_weight: closed-form filter beside the vectors, the regularisation and
+    the power of EASE, and how much the filter counts against the vectors, both at a standard deviation of 1.
     """
 
     embedding_size: int
@@ -57,6 +57,7 @@ class Recipe:
     half: bool = False
     item_filter: Filter = "none"
     filter_l2: float = 0.0
+    filter_power: float = 0.0
     filter_weight: float = 0.0
 
     def as_dict(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 from app.training.blend import FilterKind
 from app.training.config import Recipe
 
-FILTER_FIELDS = ("item_filter", "filter_l2", "filter_weight")
+FILTER_FIELDS = ("item_filter", "filter_l2", "filter_power", "filter_weight")
 OF_DATA_OR_SETTINGS = ("seed", "device", "combination", "loss", "epochs", "batch_size")  # known anew in every run
 
 
@@ -33,4 +33,4 @@ def remembered_filter(remembered: Mapping[str, Any]) -> FilterKind | None:
     """Which filter was chosen; None: nothing is known of it."""
     if "item_filter" not in remembered:
         return None
-    return FilterKind(remembered["item_filter"], remembered.get("filter_l2", 0.0))
+    return FilterKind(remembered["item_filter"], remembered.get("filter_l2", 0.0), remembered.get("filter_power", 0.0))

@@ -37,7 +37,7 @@ from app.training.part import Owned
 from app.training.ranks import ALONE, Ranks
 from app.training.remembered import recipe_fields, remembered_filter
 from app.training.result import FitResult, Metrics, OnEpoch, ShouldStop, TrainedModel, Verdict, after
-from app.training.search import Choice, Trial, choose, ease_weights, whom_to_ask
+from app.training.search import NO_FILTER, Choice, Trial, choose, eases, whom_to_ask, with_plain
 from app.training.split import Split, split
 from app.training.start import StartVectors, start_vectors
 from app.training.users import FewUsers, SomeUsers, Users
@@ -125,7 +125,7 @@ def train(
         parts.train,
         judged,
         filters=filters if kind is None else (kind.name,),
-        ease_l2=ease_weights(parts.train, config) if kind is None or kind.name != "ease" else (kind.l2,),
+        eases=eases(parts.train, config) if kind is None or kind.name != "ease" else with_plain(kind),
         rng=np.random.default_rng(config.seed),
     )
     give_back()  # what graph and closed forms were made of
@@ -133,7 +133,7 @@ def train(
         parts,
         nodes.start,
         config,
-        forms.filters,
+        {other: matrix for other, matrix in forms.filters.items() if kind in (None, other)},
         remembered=recipe_fields(remembered or {}),
         began=began,
         on_epoch=count.trying,
@@ -356,7 +356,7 @@ def _ways(
 
 def _of_vectors(trial: Trial) -> Recipe:
     """What the vectors are learned by, but for how long."""
-    return replace(trial.recipe, epochs=1, item_filter="none", filter_l2=0.0, filter_weight=0.0)
+    return replace(trial.recipe, epochs=1, **NO_FILTER)
 
 
 def scores_of(model: TrainedModel) -> Scores:
@@ -388,7 +388,7 @@ def _chosen_scores(choice: Choice, parts: Split, forms: ClosedForms, nodes: "_No
     fitted, users, recipe = choice.fitted.embeddings, choice.users, choice.best.recipe
     matrix = None
     if recipe.item_filter != "none":
-        matrix = forms.filters[FilterKind(recipe.item_filter, recipe.filter_l2)]
+        matrix = forms.filters[FilterKind.of(recipe)]
     item_filter = _strengthened(matrix, scores_with(users, fitted.item_vectors), parts.train, recipe)
     embeddings, _ = nodes.with_items(fitted, parts.train, item_filter, users)  # whoever is asked about has edges
     return _sum(scores_with(users, embeddings.item_vectors), item_filter, parts.train)
@@ -398,7 +398,7 @@ def _filter(own: Scores, graph: BipartiteGraph, recipe: Recipe) -> ItemFilter | 
     """The recipe's filter of the graph, in the right proportion to these scores of vectors."""
     if recipe.item_filter == "none" or recipe.filter_weight == 0:
         return None
-    return _strengthened(FilterKind(recipe.item_filter, recipe.filter_l2).matrix(graph), own, graph, recipe)
+    return _strengthened(FilterKind.of(recipe).matrix(graph), own, graph, recipe)
 
 
 def _strengthened(matrix: csr_array | None, own: Scores, graph: BipartiteGraph, recipe: Recipe) -> ItemFilter | None:

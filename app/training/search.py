@@ -44,13 +44,18 @@ ITEMS_ONLY = {"parameters": "items", "n_layers": 1, "l2_weight": 1e-3}  # where 
 LONGER = 128  # numbers in a vector, tried where the usual is 64
 HANDICAP = 0.99  # of its score, with which that is compared: on other interactions it is seldom as good as on these
 FINALISTS = 3  # of the first rung that are trained at full length
-EASE_L2, EASE_L2_OF_MANY = (20.0, 50.0, 100.0, 200.0, 400.0, 1000.0, 2000.0), (200.0, 1000.0)
+POWER = 0.25  # of EASE, half of the way to a symmetric normalisation
+EASES = (
+    *(FilterKind("ease", l2) for l2 in (20.0, 50.0, 100.0, 200.0, 400.0, 1000.0, 2000.0)),
+    *(FilterKind("ease", l2, POWER) for l2 in (50.0, 200.0, 600.0)),
+)
 EASE_MANY = 3_000  # items from which fewer matrices are tried: they take seconds each
+EASES_OF_MANY = (FilterKind("ease", 200.0), FilterKind("ease", 1000.0), FilterKind("ease", 200.0, POWER))
 FILTER_WEIGHTS = (0.05, 0.1, 0.2, 0.4, 0.7, 1.0, 2.0, 4.0, 10.0, 30.0)  # every second first, then the best's neighbours
 # Times the best of them, judged by all users; the vectors of the last fit need less of a filter.
 FINER = (0.0, 0.35, 0.5, 0.7, 1.0, 1.4)
 AS_GOOD = 0.995  # of the best score: half a percent is chance; of little data the filter is the safer part
-NO_FILTER: dict[str, Any] = {"item_filter": "none", "filter_l2": 0.0, "filter_weight": 0.0}
+NO_FILTER: dict[str, Any] = {"item_filter": "none", "filter_l2": 0.0, "filter_power": 0.0, "filter_weight": 0.0}
 VALIDATION_USERS, VALIDATION_USERS_OF_MANY = 3_000, 1_500  # a standard error of a percent or so, for a second
 # Of a step on two cores of 2023, for planning: seconds an edge, layer and number; a pair of the batch and number; and
 # a number of a node's vector.
@@ -79,7 +84,7 @@ class Trial:
     def as_dict(self) -> dict[str, Any]:
         """What tells trials apart, ready for JSON."""
         of_vectors = ("embedding_size", "n_layers", "parameters", "mask", "l2_weight")
-        names = (*of_vectors, "item_filter", "filter_l2", "filter_weight")
+        names = (*of_vectors, *NO_FILTER)
         return {name: getattr(self.recipe, name) for name in names} | {
             "epochs": self.epochs,
             "steps": self.steps,
@@ -125,11 +130,16 @@ def choose(
     return _Search(parts, start, config, filters, hooks).run(remembered)
 
 
-def ease_weights(graph: BipartiteGraph, config: TrainingConfig) -> tuple[float, ...]:
-    """Regularisations of EASE to try on a graph; none where its cost is too great."""
+def eases(graph: BipartiteGraph, config: TrainingConfig) -> tuple[FilterKind, ...]:
+    """Those to try on a graph; none where their cost is too great."""
     if graph.n_items > config.ease_items:
         return ()
-    return EASE_L2 if graph.n_items <= EASE_MANY else EASE_L2_OF_MANY
+    return EASES if graph.n_items <= EASE_MANY else EASES_OF_MANY
+
+
+def with_plain(kind: FilterKind) -> tuple[FilterKind, ...]:
+    """An EASE, and before it the one without a power, which is what a report compares with."""
+    return (replace(kind, power=0.0), kind) if kind.power else (kind,)
 
 
 def step_seconds(recipe: Recipe, graph: BipartiteGraph) -> float:
@@ -146,7 +156,12 @@ def whom_to_ask(parts: Split) -> NDArray[np.int64]:
 
 
 def _worth(trial: Trial) -> float:
-    return trial.score * (HANDICAP if trial.recipe.parameters == "items" else 1.0)
+    return trial.score * _share(FilterKind.of(trial.recipe)) * (HANDICAP if trial.recipe.parameters == "items" else 1.0)
+
+
+def _share(kind: FilterKind) -> float:
+    """Of its score on held-out interactions, by which a filter is compared."""
+    return HANDICAP if kind.power else 1.0
 
 
 class _Hooks(NamedTuple):
@@ -195,7 +210,7 @@ class _Search:
         if recipe.item_filter == "none":
             return trial
         users = np.unique(self._all.held_users)
-        matrix = self._matrices[FilterKind(recipe.item_filter, recipe.filter_l2)]
+        matrix = self._matrices[FilterKind.of(recipe)]
         own = scores_with(few, fitted.embeddings.item_vectors)
         added = kept_scores(self._graph, matrix, users)
         unit = unit_weight(own, added, users)
@@ -329,11 +344,18 @@ class _Search:
         few = users.few(asked)
         score, own = fitted.score, scores_with(few, items)
         epochs = recipe.epochs
+        best = FilterKind("none")
         for kind, added in self._filters.items():
             weight, value = self._best_weight(own, added)
-            if value > score:
-                score = value
-                recipe = replace(recipe, item_filter=kind.name, filter_l2=kind.l2, filter_weight=weight)
+            if _share(kind) * value > _share(best) * score:
+                best, score = kind, value
+                recipe = replace(
+                    recipe,
+                    item_filter=kind.name,
+                    filter_l2=kind.l2,
+                    filter_power=kind.power,
+                    filter_weight=weight,
+                )
         if collapsed(users, len(users), items):  # its ranking is that of rounding errors, however good by luck
             score, recipe = 0.0, replace(recipe, **NO_FILTER)
         share = fitted.epochs_done / epochs

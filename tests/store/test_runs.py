@@ -47,7 +47,14 @@ async def test_a_run_from_request_to_success(runs: RunStore, fence: int) -> None
     await runs.describe(run.run_id, fence, counts=Counts(users=2, courses=3, interactions=4))
     trial = {
         **{"recipe": {"l2_weight": 0.02}, "epochs": 3, "steps": 30, "seconds": 0.5, "chosen": True},
-        **{"filter": "ease", "filter_l2": 200.0, "filter_weight": 0.4, "ndcg": 0.3, "ndcg_alone": 0.2},
+        **{
+            "filter": "ease",
+            "filter_l2": 200.0,
+            "filter_power": 0.25,
+            "filter_weight": 0.4,
+            "ndcg": 0.3,
+            "ndcg_alone": 0.2,
+        },
     }
     await runs.describe(run.run_id, fence, device="cpu", plan=Plan(kind="search", reason="no model is served yet"))
     await runs.describe(run.run_id, fence, trials=[Trial.model_validate(trial)], verdict="good")

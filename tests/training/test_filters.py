@@ -123,7 +123,7 @@ def test_closed_forms_that_cost_too_much_are_left_out(monkeypatch: pytest.Monkey
             parts.train,
             lambda scores: evaluate(scores, parts),
             filters=("ease", "gf_cf"),
-            ease_l2=(1.0, 10.0),
+            eases=[FilterKind("ease", 1.0), FilterKind("ease", 10.0), FilterKind("ease", 5.0, 0.25)],
             rng=np.random.default_rng(0),
         )
         assert forms.ease_l2 in {1.0, 10.0}

@@ -15,7 +15,7 @@ from app.training.evaluate import evaluate, model_scores
 from app.training.fit import fit
 from app.training.run import scores_of, train
 from app.training.sampling import steps_in_epoch
-from app.training.search import FITTING_SHARE, HANDICAP, NO_FILTER, Choice, choose, ease_weights, step_seconds
+from app.training.search import FITTING_SHARE, HANDICAP, NO_FILTER, Choice, choose, eases, step_seconds
 from app.training.split import Split, split
 from app.training.start import StartVectors, start_vectors
 from tests.support.content import alone
@@ -38,7 +38,7 @@ def chosen(parts: Split, config: TrainingConfig, *, began: float | None = None, 
         parts.train,
         lambda scores: evaluate(scores, parts),
         filters=("ease", "gf_cf") if config.filter == "auto" else (config.filter,),
-        ease_l2=ease_weights(parts.train, config),
+        eases=eases(parts.train, config),
         rng=np.random.default_rng(0),
     )
     return choose(parts, start, config, forms.filters, remembered=remembered or None, began=began)
