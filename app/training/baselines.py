@@ -81,13 +81,14 @@ def gf_cf_scores(graph: BipartiteGraph, rng: np.random.Generator) -> Scores:
 class ClosedForms:
     """What needs no training, judged, and the filters that came of it.
 
-    metrics: of popular, item_cosine, gf_cf and ease, without those that cost too much; of EASE the best weight.
-    filters: cut to neighbours.
+    metrics: of popular, item_cosine, gf_cf and ease, without those that cost too much; of EASE the best, ease_l2.
+    filters: cut to neighbours.  eases: NDCG@20 of each EASE, not cut.
     """
 
     metrics: Mapping[str, Metrics]
     filters: Mapping[FilterKind, csr_array]
     ease_l2: float | None
+    eases: Mapping[FilterKind, float]
 
 
 def closed_forms(
@@ -108,16 +109,16 @@ def closed_forms(
         metrics |= {"item_cosine": judge(item_cosine_scores(graph)), "gf_cf": judge(gf_cf_scores(graph, rng))}
         if "gf_cf" in filters:
             kept[FilterKind("gf_cf")] = two_hop(graph)
-    judged: dict[float, Metrics] = {}
+    judged: dict[FilterKind, Metrics] = {}
     for kind in eases:
         if kind.power and "ease" not in filters:
             continue
         matrix = ease(graph, kind.l2, kind.power)
-        if not kind.power:
-            judged[kind.l2] = judge(dense_scores(graph, matrix))
+        judged[kind] = judge(dense_scores(graph, matrix))
         if "ease" in filters:
             kept[kind] = cut_columns(matrix, n_neighbours(graph.n_items))
-    best = max(judged, key=lambda l2: judged[l2][METRIC], default=None)
+    found = {kind: each[METRIC] for kind, each in judged.items()}
+    best = max((kind for kind in found if not kind.power), key=lambda kind: found[kind], default=None)
     if best is not None:
         metrics["ease"] = judged[best]
-    return ClosedForms(metrics, kept, best)
+    return ClosedForms(metrics, kept, None if best is None else best.l2, found)

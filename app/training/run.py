@@ -37,7 +37,7 @@ from app.training.part import Owned
 from app.training.ranks import ALONE, Ranks
 from app.training.remembered import recipe_fields, remembered_filter
 from app.training.result import FitResult, Metrics, OnEpoch, ShouldStop, TrainedModel, Verdict, after
-from app.training.search import NO_FILTER, Choice, Trial, choose, eases, whom_to_ask, with_plain
+from app.training.search import NO_FILTER, Choice, Trial, choose, eases, promising, whom_to_ask, with_plain
 from app.training.split import Split, split
 from app.training.start import StartVectors, start_vectors
 from app.training.users import FewUsers, SomeUsers, Users
@@ -133,7 +133,7 @@ def train(
         parts,
         nodes.start,
         config,
-        {other: matrix for other, matrix in forms.filters.items() if kind in (None, other)},
+        promising(forms) if kind is None else {kind: forms.filters[kind] for kind in {kind} & forms.filters.keys()},
         remembered=recipe_fields(remembered or {}),
         began=began,
         on_epoch=count.trying,

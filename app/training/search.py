@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from app.graph.bipartite import BipartiteGraph
+from app.training.baselines import ClosedForms
 from app.training.blend import FilterKind, kept_scores, sample_of, unit_weight
 from app.training.checkpoint import Checkpoints
 from app.training.collapse import collapsed
@@ -137,6 +138,12 @@ def eases(graph: BipartiteGraph, config: TrainingConfig) -> tuple[FilterKind, ..
     return EASES if graph.n_items <= EASE_MANY else EASES_OF_MANY
 
 
+def promising(forms: ClosedForms) -> Mapping[FilterKind, csr_array]:
+    """The filters to try beside vectors: of EASE with a power at most the best, where it is the best alone."""
+    best = max(forms.eases, key=lambda kind: _share(kind) * forms.eases[kind], default=None)
+    return {kind: matrix for kind, matrix in forms.filters.items() if not kind.power or kind == best}
+
+
 def with_plain(kind: FilterKind) -> tuple[FilterKind, ...]:
     """An EASE, and before it the one without a power, which is what a report compares with."""
     return (replace(kind, power=0.0), kind) if kind.power else (kind,)
@@ -155,13 +162,13 @@ def whom_to_ask(parts: Split) -> NDArray[np.int64]:
     return np.union1d(parts.held_users.astype(np.int64), some)
 
 
-def _worth(trial: Trial) -> float:
-    return trial.score * _share(FilterKind.of(trial.recipe)) * (HANDICAP if trial.recipe.parameters == "items" else 1.0)
-
-
 def _share(kind: FilterKind) -> float:
     """Of its score on held-out interactions, by which a filter is compared."""
     return HANDICAP if kind.power else 1.0
+
+
+def _worth(trial: Trial) -> float:
+    return trial.score * _share(FilterKind.of(trial.recipe)) * (HANDICAP if trial.recipe.parameters == "items" else 1.0)
 
 
 class _Hooks(NamedTuple):

@@ -15,7 +15,7 @@ from app.training.evaluate import evaluate, model_scores
 from app.training.fit import fit
 from app.training.run import scores_of, train
 from app.training.sampling import steps_in_epoch
-from app.training.search import FITTING_SHARE, HANDICAP, NO_FILTER, Choice, choose, eases, step_seconds
+from app.training.search import FITTING_SHARE, HANDICAP, NO_FILTER, Choice, choose, eases, promising, step_seconds
 from app.training.split import Split, split
 from app.training.start import StartVectors, start_vectors
 from tests.support.content import alone
@@ -41,7 +41,7 @@ def chosen(parts: Split, config: TrainingConfig, *, began: float | None = None, 
         eases=eases(parts.train, config),
         rng=np.random.default_rng(0),
     )
-    return choose(parts, start, config, forms.filters, remembered=remembered or None, began=began)
+    return choose(parts, start, config, promising(forms), remembered=remembered or None, began=began)
 
 
 def test_several_recipes_are_tried_and_the_best_one_comes_back() -> None:
