@@ -26,6 +26,20 @@ def test_ease_is_its_definition() -> None:
     np.testing.assert_allclose(ease(graph, 7.0), expected, atol=1e-6)
 
 
+def test_ease_of_a_normalised_matrix_is_its_definition() -> None:
+    """Users and items without any, too; at power 1/2 it is the symmetric normalisation."""
+    graph = random_graph(n_items=30)
+    taken = (graph.user_items.toarray() > 0).astype(np.float64)
+    lengths, takers = (np.maximum(taken.sum(axis), 1.0) for axis in (1, 0))
+    for power in (0.25, 0.5):
+        users, items = np.diag(lengths**-power), np.diag(takers**-power)
+        x = users @ taken @ items
+        gram = x.T @ x
+        inverse = np.linalg.inv(gram + 7.0 * np.trace(gram) / np.trace(taken.T @ taken) * np.eye(30))
+        expected = items @ (np.eye(30) - inverse / np.diag(inverse)) @ np.linalg.inv(items)
+        np.testing.assert_allclose(ease(graph, 7.0, power), expected, atol=1e-6)
+
+
 def test_ease_is_the_best_linear_model_without_a_diagonal() -> None:
     """Steck 2019: of all B with zero diagonal it has the least |R - RB|^2 + l2 |B|^2."""
     graph = random_graph(n_items=12)
@@ -127,6 +141,7 @@ def test_closed_forms_that_cost_too_much_are_left_out(monkeypatch: pytest.Monkey
             rng=np.random.default_rng(0),
         )
         assert forms.ease_l2 in {1.0, 10.0}
+        assert forms.metrics["ease"]["ndcg@20"] == max(forms.eases[kind] for kind in forms.eases if not kind.power)
         return set(forms.metrics), {kind.name for kind in forms.filters}
 
     assert made() == ({"popular", "item_cosine", "gf_cf", "ease"}, {"ease", "gf_cf"})

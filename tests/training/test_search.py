@@ -4,15 +4,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from app.domain.interactions import Features, Snapshot
 from app.errors import CancelledError
 from app.graph.bipartite import BipartiteGraph
-from app.training.baselines import closed_forms
+from app.training.baselines import ClosedForms, closed_forms
 from app.training.blend import IMAGE_RIDGE, FilterKind, linear_image, matrix_scores
 from app.training.config import Recipe, TrainingConfig
 from app.training.evaluate import evaluate, model_scores
 from app.training.fit import fit
+from app.training.remembered import to_remember
 from app.training.run import scores_of, train
 from app.training.sampling import steps_in_epoch
 from app.training.search import FITTING_SHARE, HANDICAP, NO_FILTER, Choice, choose, eases, promising, step_seconds
@@ -109,6 +111,28 @@ def test_a_recipe_whose_vectors_vanish_is_not_chosen() -> None:
     assert vanished.alone > 0.0
     usual = chosen(parts, replace(CONFIG, time_budget_seconds=0)).best
     assert usual.score >= usual.alone > 0.0
+
+
+def test_a_normalised_filter_has_to_be_clearly_better() -> None:
+    """Alone, to be tried beside vectors at all; and of several only the best is."""
+    plain, weak, strong = (FilterKind("ease", l2, power) for l2, power in ((50.0, 0.0), (50.0, 0.25), (200.0, 0.25)))
+    matrices = {kind: csr_array(np.eye(2, dtype=np.float32)) for kind in (FilterKind("gf_cf"), plain, weak, strong)}
+    for score, tried in ((0.2021, True), (0.2019, False)):
+        forms = ClosedForms({}, matrices, 50.0, {plain: 0.2, weak: 0.201, strong: score})
+        assert set(promising(forms)) == {FilterKind("gf_cf"), plain} | ({strong} if tried else set())
+
+
+def test_what_is_remembered_of_a_normalised_filter_is_taken_again() -> None:
+    """It alone, and the report still compares with EASE as it is known."""
+    remembered = {"item_filter": "ease", "filter_l2": 50.0, "filter_power": 0.25, "filter_weight": 1.0}
+    config = TrainingConfig(embedding_size=2, epochs=1, l2_weight=5.0)
+    model = train(tastes(), WEIGHTS, config, remembered=remembered)
+    assert FilterKind.of(model.recipe) == FilterKind("ease", 50.0, 0.25)
+    assert to_remember(model.recipe)["filter_power"] == 0.25
+    plain = train(tastes(), WEIGHTS, config, remembered=remembered | {"filter_power": 0.0})
+    assert FilterKind.of(plain.recipe) == FilterKind("ease", 50.0)
+    assert model.metrics["ease"] == plain.metrics["ease"]
+    assert model.ease_l2 == plain.ease_l2 == 50.0
 
 
 def test_closed_forms_are_broken_off_by_a_cancelled_run() -> None:
