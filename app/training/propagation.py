@@ -29,8 +29,8 @@ class Propagation:
     """P as a function of (N, D) vectors of the adjacency's dtype: float32 or, for checks, float64.
 
     Of several ranks each has the edges of its own users: what a layer sends to these is whole then, what it sends to
-    items is a part of a sum over the ranks.  So a layer costs one such sum of (I, D), in the vectors' dtype, which goes
-    on while the users' half of the layer is computed.
+    items is a part of a sum over the ranks.  So a layer costs one such sum of (I, D), in the vectors' dtype, which
+    sockets carry while the users' half of the layer is computed.
     ``half`` is the same in bfloat16, summed in float32: half the bytes to gather, two to three times as fast, with an
     error of some 0.4 % that training does not notice.
     """
