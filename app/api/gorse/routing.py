@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 from app.api.gate import GIVEN
 from app.api.gorse.answers import PREFIX, TAG
 from app.api.gorse.queries import GorseListOptions, read_list_query
+from app.api.lists import send_list
 from app.api.routing import Handler, Route, guarded
 from app.errors import ElsewhereError, KeyMissingError, KeyRefusedError
 from app.schemas.fields import Id
@@ -92,8 +93,7 @@ class GorseListRoute(GorseRoute):
 
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer without what FastAPI puts round every endpoint for dependencies, of which there are none here."""
-        response = await self._answer(Request(scope, receive))
-        await response(scope, receive, send)
+        await send_list(self._answer, scope, receive, send)
 
 
 def _read_id(value: str, name: str) -> str:
