@@ -167,10 +167,11 @@ class Trainer:
             propagate = self._propagate.half if self._half else self._propagate
             gradient = torch.empty_like(self._layer0)
             loss = self._objective.loss(propagate(self._layer0), batch, n_pairs, gradient)
-            self._ranks.sum(gradient[u:])
-            propagated = propagate(gradient)  # P is symmetric
+            sent = gradient.bfloat16() if self._half else gradient
+            self._ranks.sum(sent[u:])
+            propagated = propagate(sent)  # P is symmetric
         gradient = gradient.copy_(propagated) if self._half else propagated
-        del propagated
+        del sent, propagated
         self._objective.add_l2(gradient, self._layer0, batch, n_pairs)
         gradient[: len(self._fixed)].zero_()
         self._adam.step(gradient, self._learning_rate())

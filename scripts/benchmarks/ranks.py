@@ -2,10 +2,10 @@
 
 Random graphs as of `scripts/bench scale`, trained with the usual recipe for a few steps by 1, 2 and 4 processes, each
 number in processes of its own.  All share the same threads: one process has them all, of several each its part.
-`bytes/step` is counted where the sums are taken, beside what the formula says: 2 K sums of (I, D) in bfloat16 and one
-in float32.  Memory is the most beyond that of a process that has imported what it needs: `first` holds the whole graph
-besides its part, `other` is the largest of the others.  --save adds the points to a JSON file, from which
-`scripts/capacity` is fitted.
+`bytes/step` is counted where the sums are taken, beside what the formula says: 2 K + 1 sums of (I, D) in bfloat16.
+Memory is the most beyond that of a process that has imported what it needs: `first` holds the whole graph besides its
+part, `other` is the largest of the others.  --save adds the points to a JSON file, from which `scripts/capacity` is
+fitted.
 """
 
 import json
@@ -133,7 +133,7 @@ def measured(
         "n_layers": recipe.n_layers,
         "seconds": median(times.tolist()),
         "bytes": max(summed),
-        "formula": 0 if size == 1 else table * (2 * recipe.n_layers * 2 + 4),
+        "formula": 0 if size == 1 else table * (2 * recipe.n_layers + 1) * 2,
         "first_bytes": first,
         "other_bytes": other,
     }

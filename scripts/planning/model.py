@@ -66,8 +66,8 @@ class Size:
 
     @property
     def summed_bytes(self) -> int:
-        """Bytes that a step sums over the ranks: 2 K sums of (I, D) in bfloat16 and one in float32."""
-        return 0 if self.ranks == 1 else self.items * self.embedding_size * (4 * self.n_layers + 4)
+        """Bytes that a step sums over the ranks: 2 K + 1 sums of (I, D) in bfloat16."""
+        return 0 if self.ranks == 1 else self.items * self.embedding_size * (4 * self.n_layers + 2)
 
 
 @dataclass(frozen=True, slots=True)

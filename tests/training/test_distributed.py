@@ -101,7 +101,7 @@ def recipe_of(loss: Loss, graph: BipartiteGraph, **changes: object) -> Recipe:
 
 
 def summed_in_a_step(ranks: LocalGroup, *, half: bool, n_users: int) -> set[int]:
-    """Bytes of some steps of two layers, 40 items and vectors of 8: 2 K sums of (I, D) and one in float32."""
+    """Bytes of some steps of two layers, 40 items and vectors of 8: 2 K + 1 sums of (I, D)."""
     graph, counted = random_graph(n_users=n_users, n_items=40), []
     recipe = recipe_of("softmax", graph, half=half, n_layers=2)
 
@@ -154,7 +154,7 @@ def test_fits_over_ranks_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> Non
         of_gloo = {os.sched_getscheduler(thread) for thread, name in threads.items() if name.startswith("gloo")}
         assert (of_gloo, os.sched_getscheduler(0)) == ({os.SCHED_BATCH}, os.SCHED_OTHER)
         for half, n_users in ((False, 50), (True, 50), (True, 400)):
-            assert summed_in_a_step(ranks, half=half, n_users=n_users) == {40 * 8 * (4 * (2 if half else 4) + 4)}
+            assert summed_in_a_step(ranks, half=half, n_users=n_users) == {40 * 8 * 5 * (2 if half else 4)}
         told: list[int] = []
         first = fit(
             parts.train,
