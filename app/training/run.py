@@ -198,8 +198,8 @@ def _going_on(
     rng = np.random.default_rng(recipe.seed)
     if (why := warm.obstacle(current, known, graph, recipe)) is not None:
         return why
-    parts = warm.hold_out_new(known, graph, rng)
-    learned = graph if parts is None else parts.train
+    new = warm.hold_out_new(known, graph, rng)
+    learned = graph if new is None else new.train
     otherwise = nodes.start(learned, replace(recipe, start="xavier")).whole()
     start = warm.warm_start(current, known, learned, otherwise)
     short = warm.warm_recipe(recipe, learned.n_edges)
@@ -216,14 +216,14 @@ def _going_on(
         own: NDArray[np.float32] = (users.rows(rows) / root) @ item_vectors.T
         return own
 
+    parts = warm.hold_out_learned(known, graph, rng) if new is None else new
+    judged = _beside_the_served(known, scores, learned, parts)
     metrics: dict[str, Metrics] = {}
-    if parts is None:
-        parts, what = warm.hold_out_learned(known, graph, rng), "interactions that both have learned from"
+    if new is None:
+        what = "interactions that both have learned from"
         verdict = Verdict(True, f"too few interactions are new to {current.model_id} to judge by")
-        judged = _beside_the_served(known, scores, learned, parts)
     else:
         what = "interactions that neither has seen"
-        judged = _beside_the_served(known, scores, learned, parts)
         metrics = {"model": judged[1].metrics, "popular": evaluate(popular_scores(learned), parts)}
         verdict = judge(metrics)
         layer0 = _layer0(final.embeddings, hooks.ranks)
