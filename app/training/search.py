@@ -45,7 +45,7 @@ ITEMS_ONLY = {"parameters": "items", "n_layers": 1, "l2_weight": 1e-3}  # where 
 LONGER = 128  # numbers in a vector, tried where the usual is 64
 HANDICAP = 0.99  # of its score, with which that is compared: on other interactions it is seldom as good as on these
 FINALISTS = 3  # of the first rung that are trained at full length
-POWER = 0.25  # of EASE, half of the way to a symmetric normalisation
+POWER = 0.25  # of EASE, half of the way to a symmetric normalisation; tried on small data, of others never the best
 EASES = (
     *(FilterKind("ease", l2) for l2 in (20.0, 50.0, 100.0, 200.0, 400.0, 1000.0, 2000.0)),
     *(FilterKind("ease", l2, POWER) for l2 in (50.0, 200.0, 600.0)),
@@ -135,7 +135,8 @@ def eases(graph: BipartiteGraph, config: TrainingConfig) -> tuple[FilterKind, ..
     """Those to try on a graph; none where their cost is too great."""
     if graph.n_items > config.ease_items:
         return ()
-    return EASES if graph.n_items <= EASE_MANY else EASES_OF_MANY
+    kinds = EASES if graph.n_items <= EASE_MANY else EASES_OF_MANY
+    return kinds if graph.n_edges < SMALL else tuple(kind for kind in kinds if not kind.power)
 
 
 def promising(forms: ClosedForms) -> Mapping[FilterKind, csr_array]:

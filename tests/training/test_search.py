@@ -122,6 +122,20 @@ def test_a_normalised_filter_has_to_be_clearly_better() -> None:
         assert set(promising(forms)) == {FilterKind("gf_cf"), plain} | ({strong} if tried else set())
 
 
+def test_which_ones_are_tried_depends_on_the_size_of_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = random_graph(n_items=40)
+
+    def powers() -> list[float]:
+        return [kind.power for kind in eases(graph, CONFIG)]
+
+    assert powers() == [0.0] * 7 + [0.25] * 3
+    monkeypatch.setattr("app.training.search.SMALL", graph.n_edges)
+    assert powers() == [0.0] * 7
+    monkeypatch.setattr("app.training.search.EASE_MANY", 39)
+    assert powers() == [0.0] * 2
+    assert eases(graph, replace(CONFIG, ease_items=39)) == ()
+
+
 def test_what_is_remembered_of_a_normalised_filter_is_taken_again() -> None:
     """It alone, and the report still compares with EASE as it is known."""
     remembered = {"item_filter": "ease", "filter_l2": 50.0, "filter_power": 0.25, "filter_weight": 1.0}
