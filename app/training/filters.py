@@ -36,7 +36,7 @@ def ease(graph: BipartiteGraph, l2: float, power: float = 0.0) -> NDArray[np.flo
     of_users, of_items = (np.maximum(counts, 1.0) ** -power for counts in (lengths, takers))
     taken.data *= np.repeat(of_users, lengths) * of_items[taken.indices]
     gram = (taken.T @ taken).toarray(order="F")
-    gram[np.diag_indices_from(gram)] += l2 * np.trace(gram) / max(graph.n_edges, 1)
+    gram[np.diag_indices_from(gram)] += l2 * (np.trace(gram) / graph.n_edges if graph.n_edges else 1.0)
     factor, failed = dpotrf(gram, lower=1, overwrite_a=1)
     assert not failed, "R'R + l2 I is positive definite"
     inverse, _ = dpotri(factor, lower=1, overwrite_c=1)

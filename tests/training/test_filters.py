@@ -40,6 +40,12 @@ def test_ease_of_a_normalised_matrix_is_its_definition() -> None:
         np.testing.assert_allclose(ease(graph, 7.0, power), expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("power", [0.0, 0.25])
+def test_ease_of_no_interactions_says_nothing(power: float) -> None:
+    none = np.empty(0, np.int64)
+    assert not ease(BipartiteGraph.from_pairs(none, none, n_users=2, n_items=3), 7.0, power).any()
+
+
 def test_ease_is_the_best_linear_model_without_a_diagonal() -> None:
     """Steck 2019: of all B with zero diagonal it has the least |R - RB|^2 + l2 |B|^2."""
     graph = random_graph(n_items=12)
