@@ -23,6 +23,10 @@ NEGATIVES_SHARE = 64  # of the catalogue, one in so many, is the hardest negativ
 MOST_HARD = 64  # item that the user would like, and the vectors collapse
 
 
+# The fields of a recipe that are the filter's, as they are without one.
+NO_FILTER: dict[str, Any] = {"item_filter": "none", "filter_l2": 0.0, "filter_power": 0.0, "filter_weight": 0.0}
+
+
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """Every value that a fit needs.

@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.training.blend import FilterKind
-from app.training.config import Recipe
+from app.training.config import NO_FILTER, Recipe
 
-FILTER_FIELDS = ("item_filter", "filter_l2", "filter_power", "filter_weight")
 OF_DATA_OR_SETTINGS = ("seed", "device", "combination", "loss", "epochs", "batch_size")  # known anew in every run
 
 
@@ -26,7 +25,7 @@ def to_remember(recipe: Recipe) -> dict[str, Any]:
 
 def recipe_fields(remembered: Mapping[str, Any]) -> dict[str, Any]:
     """Those of the vectors: the filter's weight is found anew, it costs no training."""
-    return {name: value for name, value in remembered.items() if name not in FILTER_FIELDS}
+    return {name: value for name, value in remembered.items() if name not in NO_FILTER}
 
 
 def remembered_filter(remembered: Mapping[str, Any]) -> FilterKind | None:

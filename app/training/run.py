@@ -26,7 +26,7 @@ from app.training.calibrate import divided
 from app.training.calibrate import temperature as fitting_temperature
 from app.training.checkpoint import Checkpoints
 from app.training.collapse import check_not_collapsed
-from app.training.config import Filter, FilterWish, Recipe, TrainingConfig
+from app.training.config import NO_FILTER, Filter, FilterWish, Recipe, TrainingConfig
 from app.training.current import Current, Known
 from app.training.evaluate import Judged, Rows, Scores, evaluate, evaluate_together, model_scores, scores_with
 from app.training.fit import ALL_OF_USERS, VECTORS, check_learnable, fit, propagated
@@ -37,7 +37,7 @@ from app.training.part import Owned
 from app.training.ranks import ALONE, Ranks
 from app.training.remembered import recipe_fields, remembered_filter
 from app.training.result import FitResult, Metrics, OnEpoch, ShouldStop, TrainedModel, Verdict, after
-from app.training.search import NO_FILTER, Choice, Trial, choose, eases, promising, whom_to_ask, with_plain
+from app.training.search import Choice, Trial, choose, eases, promising, whom_to_ask, with_plain
 from app.training.split import Split, split
 from app.training.start import StartVectors, start_vectors
 from app.training.users import FewUsers, SomeUsers, Users
@@ -133,7 +133,7 @@ def train(
         parts,
         nodes.start,
         config,
-        promising(forms) if kind is None else {kind: forms.filters[kind] for kind in {kind} & forms.filters.keys()},
+        promising(forms) if kind is None else {it: each for it, each in forms.filters.items() if it == kind},
         remembered=recipe_fields(remembered or {}),
         began=began,
         on_epoch=count.trying,

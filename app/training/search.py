@@ -20,7 +20,16 @@ from app.training.baselines import ClosedForms
 from app.training.blend import FilterKind, kept_scores, sample_of, unit_weight
 from app.training.checkpoint import Checkpoints
 from app.training.collapse import collapsed
-from app.training.config import DEFAULT_LAYERS, GOING_ON, MANY_ITEMS, SMALL, Recipe, TrainingConfig, epochs_of
+from app.training.config import (
+    DEFAULT_LAYERS,
+    GOING_ON,
+    MANY_ITEMS,
+    NO_FILTER,
+    SMALL,
+    Recipe,
+    TrainingConfig,
+    epochs_of,
+)
 from app.training.evaluate import METRIC, Scores, Validation, scores_with, sweep
 from app.training.fit import VECTORS, fit
 from app.training.ranks import ALONE, Ranks
@@ -56,7 +65,6 @@ FILTER_WEIGHTS = (0.05, 0.1, 0.2, 0.4, 0.7, 1.0, 2.0, 4.0, 10.0, 30.0)  # every 
 # Times the best of them, judged by all users; the vectors of the last fit need less of a filter.
 FINER = (0.0, 0.35, 0.5, 0.7, 1.0, 1.4)
 AS_GOOD = 0.995  # of the best score: half a percent is chance; of little data the filter is the safer part
-NO_FILTER: dict[str, Any] = {"item_filter": "none", "filter_l2": 0.0, "filter_power": 0.0, "filter_weight": 0.0}
 VALIDATION_USERS, VALIDATION_USERS_OF_MANY = 3_000, 1_500  # a standard error of a percent or so, for a second
 # Of a step on two cores of 2023, for planning: seconds an edge, layer and number; a pair of the batch and number; and
 # a number of a node's vector.

@@ -11,13 +11,13 @@ from app.errors import CancelledError
 from app.graph.bipartite import BipartiteGraph
 from app.training.baselines import ClosedForms, closed_forms
 from app.training.blend import IMAGE_RIDGE, FilterKind, linear_image, matrix_scores
-from app.training.config import Recipe, TrainingConfig
+from app.training.config import NO_FILTER, Recipe, TrainingConfig
 from app.training.evaluate import evaluate, model_scores
 from app.training.fit import fit
 from app.training.remembered import to_remember
 from app.training.run import scores_of, train
 from app.training.sampling import steps_in_epoch
-from app.training.search import FITTING_SHARE, HANDICAP, NO_FILTER, Choice, choose, eases, promising, step_seconds
+from app.training.search import FITTING_SHARE, HANDICAP, Choice, choose, eases, promising, step_seconds
 from app.training.split import Split, split
 from app.training.start import StartVectors, start_vectors
 from tests.support.content import alone
