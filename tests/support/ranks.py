@@ -152,11 +152,12 @@ def main(folder: Path, rank: int, descriptors: list[int]) -> None:
 
 
 def be_one_of(folder: Path, rank: int, size: int, board: Board | None = None) -> None:
-    """All cases over sockets, and over the board."""
+    """All cases over sockets and, if there is one, over the board."""
     store = FileStore(str(folder / f"store-{size}"), size)
     dist.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=timedelta(seconds=60))
-    for over, group in ((SOCKETS, Group(store, local=rank)), (BOARD, Group(store, local=rank, board=board))):
-        for case in CASES if over == SOCKETS or board is not None else ():
+    for over in (SOCKETS, BOARD) if board is not None else (SOCKETS,):
+        group = Group(store, local=rank, board=board if over == BOARD else None)
+        for case in CASES:
             found = run_case(case, group)
             np.savez(folder / f"{case.name}-{size}-{over}-{rank}.npz", allow_pickle=False, **found)
     dist.destroy_process_group()

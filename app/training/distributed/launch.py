@@ -115,7 +115,7 @@ class LocalGroup(Group):
         self._module, self._environment = module, dict(environment or {})
         self._starts = 0
         self._others: list[subprocess.Popen[bytes]] = []
-        self._own: Board | None = None
+        self._board = None
         try:
             self._start()
         except BaseException:
@@ -129,7 +129,7 @@ class LocalGroup(Group):
         if interface is not None:
             os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
         ends = Ends.of_ranks(self._wanted)
-        self._own = Board(0, ends[0], self._timeout) if ends else None
+        self._board = Board(0, ends[0], self._timeout) if ends else None
         with _said(0, self._wanted), ExitStack() as given:
             for end in ends[1:]:
                 given.callback(end.close)  # or a rank that ended would not be seen to
@@ -142,7 +142,7 @@ class LocalGroup(Group):
                 process = subprocess.Popen(command, env=environment, pass_fds=inherited)  # noqa: S603 - our own
                 self._others.append(process)
             _join(store, 0, self._wanted, self._timeout)
-        super().__init__(store, local=0, patience_seconds=self._timeout, board=self._own)
+        super().__init__(store, local=0, patience_seconds=self._timeout, board=self._board)
 
     def renewed(self) -> bool:
         """Start all others anew, a few times."""
@@ -174,8 +174,8 @@ class LocalGroup(Group):
             process.kill()
             process.wait()
         self._others.clear()
-        if self._own is not None:
-            self._own.close()
+        if self._board is not None:
+            self._board.close()
         if dist.is_initialized():
             dist.destroy_process_group()
 
