@@ -133,7 +133,7 @@ def train(
         parts,
         nodes.start,
         config,
-        promising(forms) if kind is None else {it: each for it, each in forms.filters.items() if it == kind},
+        promising(forms, parts) if kind is None else {it: each for it, each in forms.filters.items() if it == kind},
         remembered=recipe_fields(remembered or {}),
         began=began,
         on_epoch=count.trying,

@@ -54,7 +54,8 @@ ITEMS_ONLY = {"parameters": "items", "n_layers": 1, "l2_weight": 1e-3}  # where 
 LONGER = 128  # numbers in a vector, tried where the usual is 64
 HANDICAP = 0.99  # of its score, with which that is compared: on other interactions it is seldom as good as on these
 FINALISTS = 3  # of the first rung that are trained at full length
-POWER = 0.25  # of EASE, half of the way to a symmetric normalisation; tried on small data, of others never the best
+POWER = 0.25  # of EASE, half of the way to a symmetric normalisation
+ENOUGH_USERS = 2_000  # with held-out interactions, by whom EASE with a power and without are told apart
 EASES = (
     *(FilterKind("ease", l2) for l2 in (20.0, 50.0, 100.0, 200.0, 400.0, 1000.0, 2000.0)),
     *(FilterKind("ease", l2, POWER) for l2 in (50.0, 200.0, 600.0)),
@@ -143,13 +144,13 @@ def eases(graph: BipartiteGraph, config: TrainingConfig) -> tuple[FilterKind, ..
     """Those to try on a graph; none where their cost is too great."""
     if graph.n_items > config.ease_items:
         return ()
-    kinds = EASES if graph.n_items <= EASE_MANY else EASES_OF_MANY
-    return kinds if graph.n_edges < SMALL else tuple(kind for kind in kinds if not kind.power)
+    return EASES if graph.n_items <= EASE_MANY else EASES_OF_MANY
 
 
-def promising(forms: ClosedForms) -> Mapping[FilterKind, csr_array]:
+def promising(forms: ClosedForms, parts: Split) -> Mapping[FilterKind, csr_array]:
     """The filters to try beside vectors: of EASE with a power at most the best, where it is the best alone."""
-    best = max(forms.eases, key=lambda kind: _share(kind) * forms.eases[kind], default=None)
+    shares = _Shares.by(parts)
+    best = max(forms.eases, key=lambda kind: shares.of(kind) * forms.eases[kind], default=None)
     return {kind: matrix for kind, matrix in forms.filters.items() if not kind.power or kind == best}
 
 
@@ -171,13 +172,22 @@ def whom_to_ask(parts: Split) -> NDArray[np.int64]:
     return np.union1d(parts.held_users.astype(np.int64), some)
 
 
-def _share(kind: FilterKind) -> float:
-    """Of its score on held-out interactions, by which a filter is compared."""
-    return HANDICAP if kind.power else 1.0
+@dataclass(frozen=True, slots=True)
+class _Shares:
+    """Of scores on held-out interactions, by which filters and trials are compared.  power: of EASE with one."""
 
+    power: float
 
-def _worth(trial: Trial) -> float:
-    return trial.score * _share(FilterKind.of(trial.recipe)) * (HANDICAP if trial.recipe.parameters == "items" else 1.0)
+    @classmethod
+    def by(cls, parts: Split) -> "_Shares":
+        return cls(1.0 if len(np.unique(parts.held_users)) >= ENOUGH_USERS else HANDICAP)
+
+    def of(self, kind: FilterKind) -> float:
+        return self.power if kind.power else 1.0
+
+    def worth(self, trial: Trial) -> float:
+        share = HANDICAP if trial.recipe.parameters == "items" else 1.0
+        return trial.score * self.of(FilterKind.of(trial.recipe)) * share
 
 
 class _Hooks(NamedTuple):
@@ -204,6 +214,8 @@ class _Search:
         self._parts = few_users(parts, VALIDATION_USERS_OF_MANY if many else VALIDATION_USERS)
         self._users = np.unique(self._parts.held_users)
         self._filters = {kind: kept_scores(self._graph, matrix, self._users) for kind, matrix in filters.items()}
+        self._shares = _Shares.by(parts)
+        self._looking = False  # whether runs are short: EASE with a power makes up for much of what those lack
         self._trials: list[Trial] = []
         self._best: tuple[Trial, FitResult, FewUsers] | None = None
         self._done = 0  # epochs in the trials so far
@@ -264,6 +276,7 @@ class _Search:
         if len(looks) < 2:  # nothing to choose from
             yield usual
             return
+        self._looking = True
         full_ones = FINALISTS + self._longer(usual) + 1  # the last fit too
         for place, changes in enumerate(looks):
             if place and self._lasts_too_long(short + full + last):
@@ -273,7 +286,8 @@ class _Search:
             self._ahead = (len(looks) - place - 1) * recipe.epochs + full_ones * usual.epochs
             yield recipe
         room -= len(looks) * short
-        scores = [_worth(trial) * (1 if place else FAVOUR) for place, trial in enumerate(self._trials)]
+        self._looking = False
+        scores = [self._shares.worth(trial) * (1 if place else FAVOUR) for place, trial in enumerate(self._trials)]
         ranking = sorted(range(len(scores)), key=lambda place: -scores[place])
         finalists = ranking[: 1 + max(0, min(FINALISTS - 1, int(room / full)))]
         self._best = None  # a look only ranks: the best of several short runs is often so by chance
@@ -292,7 +306,7 @@ class _Search:
                 break
             self._ahead = (len(changes) - place + longer) * usual.epochs
             yield self._recipe(**changed)
-            worth[place] = _worth(self._trials[-1])
+            worth[place] = self._shares.worth(self._trials[-1])
         room -= full * (len(changes) - 1)
         times, self._ahead = LONGER / usual.embedding_size, usual.epochs
         fits_in = room > full * times + last * (times - 1) and not self._lasts_too_long(times * (full + last))
@@ -362,8 +376,10 @@ class _Search:
         epochs = recipe.epochs
         best = FilterKind("none")
         for kind, added in self._filters.items():
+            if self._looking and kind.power:
+                continue
             weight, value = self._best_weight(own, added)
-            if _share(kind) * value > _share(best) * score:
+            if self._shares.of(kind) * value > self._shares.of(best) * score:
                 best, score = kind, value
                 recipe = replace(
                     recipe,
@@ -379,7 +395,7 @@ class _Search:
         trial = Trial(recipe, fitted.epochs, score, fitted.score, fitted.seconds, share, fitted.steps)
         log.info("tried %s", trial.as_dict())
         self._trials.append(trial)
-        if self._best is None or _worth(trial) > _worth(self._best[0]):
+        if self._best is None or self._shares.worth(trial) > self._shares.worth(self._best[0]):
             self._best = trial, fitted.without_vectors(layer0=True), few.with_sums(users.sums())
 
     def _best_weight(self, own: Scores, added: Scores) -> tuple[float, float]:

@@ -10,7 +10,9 @@ from app.graph.bipartite import BipartiteGraph
 
 SplitKind = Literal["time", "random", "new"]
 
-TELLING_MS = 3_600_000  # an hour: rows of one bulk load, stamped as they came in, lie closer together
+# Rows of a bulk load, stamped as they came in, lie closer together than an hour, and those of its users side by side.
+TELLING_MS = 3_600_000
+SITTING_MS, APART_MS = 300_000, 86_400_000
 RANDOM_SHARE = 0.1  # of the edges of a user, one at least
 FEW_HELD_OUT = 500  # edges; by fewer the best recipe is so by luck: small graphs give up to LARGEST_SHARE of theirs
 LARGEST_SHARE = 0.2
@@ -72,7 +74,10 @@ def few_users(parts: Split, most: int) -> Split:
 
 
 def times_tell(graph: BipartiteGraph) -> bool:
-    """Whether most users with several edges made them over more than an hour."""
+    """Whether most users with several edges made them over more than an hour, or in sittings on different days.
+
+    Sittings: most take more than five minutes, and the middle half of the users began over more than a day.
+    """
     if graph.times is None:
         return False
     starts = graph.user_items.indptr[:-1][np.diff(graph.user_items.indptr) > 1]
@@ -86,4 +91,6 @@ def times_tell(graph: BipartiteGraph) -> bool:
     last = np.full(len(starts), np.iinfo(np.int64).min)
     np.minimum.at(first, users, times)
     np.maximum.at(last, users, times)
-    return bool(np.mean(last - first > TELLING_MS) > 0.5)
+    early, late = np.quantile(first, (0.25, 0.75))
+    least = SITTING_MS if late - early > APART_MS else TELLING_MS
+    return bool(np.mean(last - first > least) > 0.5)

@@ -115,6 +115,14 @@ def test_a_bulk_load_tells_no_times(times: list[int]) -> None:
     assert split(graph, np.random.default_rng(0)).kind == "random"
 
 
+@pytest.mark.parametrize(("minutes", "days", "tell"), [(4, 3, True), (2, 3, False), (4, 0, False)])
+def test_times_of_sittings_tell_where_they_are_on_different_days(minutes: int, days: int, tell: bool) -> None:
+    """Three interactions a user, so many minutes apart, of users who began so many days apart."""
+    users, places = np.divmod(np.arange(12), 3)
+    times = places * minutes * HOUR // 60 + users * days * 24 * HOUR
+    assert times_tell(BipartiteGraph.from_pairs(users, places, n_users=4, n_items=3, times=times)) is tell
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_a_random_split_leaves_every_user_an_edge(seed: int) -> None:
     graph = random_graph(seed=seed)

@@ -43,7 +43,7 @@ def chosen(parts: Split, config: TrainingConfig, *, began: float | None = None, 
         eases=eases(parts.train, config),
         rng=np.random.default_rng(0),
     )
-    return choose(parts, start, config, promising(forms), remembered=remembered or None, began=began)
+    return choose(parts, start, config, promising(forms, parts), remembered=remembered or None, began=began)
 
 
 def test_several_recipes_are_tried_and_the_best_one_comes_back() -> None:
@@ -113,13 +113,28 @@ def test_a_recipe_whose_vectors_vanish_is_not_chosen() -> None:
     assert usual.score >= usual.alone > 0.0
 
 
-def test_a_normalised_filter_has_to_be_clearly_better() -> None:
+def test_a_normalised_filter_has_to_be_better_clearly_where_few_judge(monkeypatch: pytest.MonkeyPatch) -> None:
     """Alone, to be tried beside vectors at all; and of several only the best is."""
+    parts = parts_of(tastes())
     plain, weak, strong = (FilterKind("ease", l2, power) for l2, power in ((50.0, 0.0), (50.0, 0.25), (200.0, 0.25)))
     matrices = {kind: csr_array(np.eye(2, dtype=np.float32)) for kind in (FilterKind("gf_cf"), plain, weak, strong)}
     for score, tried in ((0.2021, True), (0.2019, False)):
         forms = ClosedForms({}, matrices, 50.0, {plain: 0.2, weak: 0.201, strong: score})
-        assert set(promising(forms)) == {FilterKind("gf_cf"), plain} | ({strong} if tried else set())
+        assert set(promising(forms, parts)) == {FilterKind("gf_cf"), plain} | ({strong} if tried else set())
+    monkeypatch.setattr("app.training.search.ENOUGH_USERS", len(np.unique(parts.held_users)))
+    assert strong in promising(forms, parts)
+    assert strong not in promising(replace(forms, eases=forms.eases | {strong: 0.1999}), parts)
+
+
+def test_short_runs_are_compared_without_a_normalised_filter() -> None:
+    parts, config, kind = parts_of(tastes()), replace(CONFIG, epochs=100), FilterKind("ease", 50.0, 0.25)
+    recipe = config.recipe(parts.train.n_edges, parts.train.n_items)
+    whole = step_seconds(recipe, parts.train) * steps_in_epoch(parts.train, recipe.batch_size) * recipe.epochs
+    config = replace(config, time_budget_seconds=4 * whole / FITTING_SHARE)
+    knowing = kind.matrix(BipartiteGraph.from_snapshot(tastes(), WEIGHTS))  # also what was held out
+    trials = choose(parts, start, config, {kind: knowing}).trials
+    tried = {(trial.recipe.epochs == 100, trial.recipe.filter_power) for trial in trials}
+    assert tried == {(False, 0.0), (True, 0.25)}
 
 
 def test_which_ones_are_tried_depends_on_the_size_of_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,10 +144,8 @@ def test_which_ones_are_tried_depends_on_the_size_of_the_data(monkeypatch: pytes
         return [kind.power for kind in eases(graph, CONFIG)]
 
     assert powers() == [0.0] * 7 + [0.25] * 3
-    monkeypatch.setattr("app.training.search.SMALL", graph.n_edges)
-    assert powers() == [0.0] * 7
     monkeypatch.setattr("app.training.search.EASE_MANY", 39)
-    assert powers() == [0.0] * 2
+    assert powers() == [0.0] * 2 + [0.25]
     assert eases(graph, replace(CONFIG, ease_items=39)) == ()
 
 
