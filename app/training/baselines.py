@@ -9,25 +9,23 @@ from scipy.sparse import csr_array
 
 from app.graph.bipartite import BipartiteGraph
 from app.graph.normalise import normalised_user_items
-from app.graph.spectral import right_singular_vectors
 from app.training.blend import FilterKind
 from app.training.config import Filter
 from app.training.evaluate import METRIC, Rows, Scores, add_sparse
 from app.training.filters import (
+    DENSE_ROWS,
     MOST_PRODUCTS,
     cut_columns,
     ease,
+    gf_cf,
+    low_pass,
     n_neighbours,
     taken_items,
-    two_hop,
     two_hop_products,
 )
 from app.training.result import Metrics
 
 DENSE_ITEMS = 10_000  # an item-item matrix of 400 MB; above, most pairs of items have no user in common
-DENSE_ROWS = 500  # of it that are made at a time
-LOW_PASS_RANK = 256
-LOW_PASS_WEIGHT = 0.3  # both as of GF-CF's authors
 
 
 def popular_scores(graph: BipartiteGraph) -> Scores:
@@ -64,10 +62,7 @@ def gf_cf_scores(graph: BipartiteGraph, rng: np.random.Generator) -> Scores:
     """r_u (N'N + 0.3 Di^-1/2 V V' Di^1/2), V the first 256 right singular vectors of N."""
     taken, normalised = taken_items(graph), normalised_user_items(graph)
     transposed = normalised.T.tocsr()
-    _, right = right_singular_vectors(normalised, LOW_PASS_RANK, rng)
-    roots = np.sqrt(graph.item_degrees).astype(np.float32)[:, None]
-    inverse = np.divide(1.0, roots, out=np.zeros_like(roots), where=roots > 0)
-    into, back = right * inverse, (LOW_PASS_WEIGHT * right * roots).T
+    into, back = low_pass(graph, rng)
 
     def scores(users: Rows) -> NDArray[np.float32]:
         rows = taken[users]
@@ -108,7 +103,7 @@ def closed_forms(
     if two_hop_products(graph) <= MOST_PRODUCTS:
         metrics |= {"item_cosine": judge(item_cosine_scores(graph)), "gf_cf": judge(gf_cf_scores(graph, rng))}
         if "gf_cf" in filters:
-            kept[FilterKind("gf_cf")] = two_hop(graph)
+            kept[FilterKind("gf_cf")] = gf_cf(graph)
     judged: dict[FilterKind, Metrics] = {}
     for kind in eases:
         if kind.power and "ease" not in filters:

@@ -16,7 +16,7 @@ from app.domain.item_filter import ItemFilter
 from app.graph.bipartite import BipartiteGraph
 from app.training.config import Filter, Recipe
 from app.training.evaluate import Rows, Scores, add_sparse
-from app.training.filters import cut_columns, ease, n_neighbours, taken_items, two_hop
+from app.training.filters import cut_columns, ease, gf_cf, n_neighbours, taken_items
 from app.training.users import Sums
 
 IMAGE_RIDGE = 1e-3  # of the mean eigenvalue
@@ -40,7 +40,7 @@ class FilterKind:
         """The (I, I) matrix of a graph."""
         if self.name == "ease":
             return cut_columns(ease(graph, self.l2, self.power), n_neighbours(graph.n_items))
-        return two_hop(graph)
+        return gf_cf(graph)
 
 
 def matrix_scores(graph: BipartiteGraph, matrix: csr_array) -> Scores:

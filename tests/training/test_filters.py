@@ -7,7 +7,7 @@ from app.training import filters
 from app.training.baselines import closed_forms, gf_cf_scores
 from app.training.blend import FilterKind, filter_matrix, kept_scores, matrix_scores, strengthened, unit_weight
 from app.training.evaluate import evaluate
-from app.training.filters import cut_columns, cut_rows, ease, n_neighbours, two_hop
+from app.training.filters import cut_columns, cut_rows, ease, gf_cf, n_neighbours, two_hop
 from app.training.split import split
 from tests.support.graphs import random_graph
 
@@ -105,6 +105,19 @@ def test_gf_cf_is_its_definition_when_every_direction_passes() -> None:
     users = np.arange(graph.n_users)
     scores = gf_cf_scores(graph, np.random.default_rng(0))(users)
     np.testing.assert_allclose(scores, taken @ (left.T @ left + 0.3 * low_pass), atol=1e-4)
+
+
+@pytest.mark.parametrize("n_users", [30, 40])
+def test_the_filter_has_the_low_pass_part_where_courses_outnumber_users(
+    n_users: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(filters, "DENSE_ROWS", 7)
+    graph = random_graph(n_users=n_users, n_items=40)
+    assert (gf_cf(graph) != two_hop(graph)).nnz == 0
+    monkeypatch.setattr(filters, "LOW_PASS_ITEMS", (39, 40))
+    users, linear = np.arange(n_users), matrix_scores(graph, two_hop(graph))
+    expected = gf_cf_scores(graph, np.random.default_rng(0)) if n_users < 40 else linear
+    np.testing.assert_allclose(matrix_scores(graph, gf_cf(graph))(users), expected(users), atol=1e-5)
 
 
 def test_a_published_filter_scores_what_the_matrix_does() -> None:
