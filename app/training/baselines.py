@@ -62,7 +62,7 @@ def gf_cf_scores(graph: BipartiteGraph, rng: np.random.Generator) -> Scores:
     """r_u (N'N + 0.3 Di^-1/2 V V' Di^1/2), V the first 256 right singular vectors of N."""
     taken, normalised = taken_items(graph), normalised_user_items(graph)
     transposed = normalised.T.tocsr()
-    into, back = low_pass(graph, rng)
+    into, back = low_pass(graph, normalised, rng)
 
     def scores(users: Rows) -> NDArray[np.float32]:
         rows = taken[users]

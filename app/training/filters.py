@@ -63,7 +63,7 @@ def gf_cf(graph: BipartiteGraph) -> csr_array:
     if not max(least, graph.n_users) < graph.n_items <= most:
         return two_hop(graph)
     right = normalised_user_items(graph)
-    left, (into, back) = right.T.tocsr(), low_pass(graph, np.random.default_rng(0))
+    left, (into, back) = right.T.tocsr(), low_pass(graph, right, np.random.default_rng(0))
     n, parts = n_neighbours(graph.n_items), []
     for low in range(0, graph.n_items, DENSE_ROWS):
         rows = slice(low, low + DENSE_ROWS)
@@ -74,9 +74,11 @@ def gf_cf(graph: BipartiteGraph) -> csr_array:
     return matrix
 
 
-def low_pass(graph: BipartiteGraph, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Di^-1/2 V and 0.3 V' Di^1/2, whose product it is; V the first 256 right singular vectors of N; (I, D), (D, I)."""
-    _, right = right_singular_vectors(normalised_user_items(graph), LOW_PASS_RANK, rng)
+def low_pass(
+    graph: BipartiteGraph, normalised: csr_array, rng: np.random.Generator
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Di^-1/2 V (I, D) and 0.3 V' Di^1/2 (D, I), whose product it is; V the first 256 right singular vectors of N."""
+    _, right = right_singular_vectors(normalised, LOW_PASS_RANK, rng)
     roots = np.sqrt(graph.item_degrees).astype(np.float32)[:, None]
     inverse = np.divide(1.0, roots, out=np.zeros_like(roots), where=roots > 0)
     return right * inverse, (LOW_PASS_WEIGHT * right * roots).T
